@@ -1,0 +1,297 @@
+"""Backbone encodings and the networks they stand for (SP-NAS, section 3.1).
+
+Pure Python: nothing here imports torch. Two values are told apart on purpose:
+
+- an `Architecture` is the paper's encoding, ``BNB(111,d111,d11111,d11)+(0,0,1,0)``: the type of block, the blocks of
+  each stage, and how many parallel subnets stand beside each stage;
+- a `NetworkSpec` is what a torch module is built from: the encoding, the stem, the base channels, and the kind of
+  every block's shortcut. After a swap the encoding alone no longer determines the shortcuts, so the spec travels with
+  the weights.
+
+Invariant: ``Architecture.parse(str(a)) == a`` for every architecture, and every malformed string raises
+`ArchitectureError` with the position of the first offending character.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Literal, NoReturn, get_args
+
+BlockType = Literal["BB", "BNB", "XB"]
+Stem = Literal["deep", "resnet"]
+BLOCK_TYPES: tuple[str, ...] = get_args(BlockType)
+STEMS: tuple[str, ...] = get_args(Stem)
+
+# Letters of `NetworkSpec.shortcuts`, one per block.
+IDENTITY, SUBSAMPLE, PROJECTION = "i", "s", "p"
+SHORTCUT_NAMES = {IDENTITY: "identity", SUBSAMPLE: "subsample", PROJECTION: "projection"}
+
+
+class ArchitectureError(ValueError):
+    """A string that is no architecture; `position` counts characters from 0."""
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        """Keep the text and the position beside the message."""
+        self.text, self.position = text, position
+        super().__init__(f"architecture {text!r}, position {position}: {reason}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Architecture:
+    """The encoding of one backbone: serial stages, and optionally parallel subnets (sections 3.1 and 3.2).
+
+    Attributes:
+        block: ``BB``, ``BNB`` or ``XB`` (Table 2).
+        stages: one string per stage; ``1`` is a block that keeps the base channels, ``d`` one that doubles them.
+        subnets: the number of parallel subnets beside each stage, or ``()`` for a serial network.
+    """
+
+    block: str
+    stages: tuple[str, ...]
+    subnets: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what `parse` could not have given."""
+        text = _print(self.block, self.stages, self.subnets)
+        if _scan(text) != (self.block, self.stages, self.subnets):
+            raise ArchitectureError(text, 0, "not an encoding; use Architecture.parse")
+
+    @classmethod
+    def parse(cls, text: str) -> "Architecture":
+        """Read an encoding.
+
+        Raises:
+            ArchitectureError: with the position of the first character that breaks the form.
+        """
+        return cls(*_scan(text))
+
+    def __str__(self) -> str:
+        return _print(self.block, self.stages, self.subnets)
+
+    @property
+    def num_stages(self) -> int:
+        """Number of encoded stages (the stem is not one of them)."""
+        return len(self.stages)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of serial blocks."""
+        return sum(map(len, self.stages))
+
+    @property
+    def serial(self) -> "Architecture":
+        """The same network without its parallel subnets."""
+        return Architecture(self.block, self.stages)
+
+    def with_subnets(self, subnets: tuple[int, ...]) -> "Architecture":
+        """The same serial network with these numbers of subnets, one per stage."""
+        return Architecture(self.block, self.stages, subnets)
+
+
+def _print(block: str, stages: tuple[str, ...], subnets: tuple[int, ...]) -> str:
+    serial = f"{block}({','.join(stages)})"
+    return f"{serial}+({','.join(map(str, subnets))})" if subnets else serial
+
+
+def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
+    """The parts of an encoding, or an `ArchitectureError`."""
+    position = 0
+
+    def fail(reason: str) -> NoReturn:
+        raise ArchitectureError(text, position, reason)
+
+    def found() -> str:
+        return f"found {text[position]!r}" if position < len(text) else "the text ends"
+
+    def expect(character: str) -> None:
+        nonlocal position
+        if text[position : position + 1] != character:
+            fail(f"expected {character!r}, {found()}")
+        position += 1
+
+    block = next((b for b in BLOCK_TYPES if text.startswith(b + "(")), None)
+    if block is None:
+        fail(f"expected one of {', '.join(b + '(' for b in BLOCK_TYPES)}")
+    position = len(block) + 1
+
+    stages = []
+    while True:
+        start = position
+        while text[position : position + 1] in ("1", "d"):
+            position += 1
+        if position == start:
+            fail(f"expected a block, '1' or 'd' (every stage has at least one), {found()}")
+        stages.append(text[start:position])
+        if text[position : position + 1] != ",":
+            break
+        position += 1
+    if text[position : position + 1] != ")":
+        fail(f"expected '1', 'd', ',' or ')', {found()}")
+    position += 1
+
+    subnets: list[int] = []
+    if position < len(text):
+        expect("+")
+        expect("(")
+        while True:
+            start = position
+            while "0" <= text[position : position + 1] <= "9":
+                position += 1
+            digits = text[start:position]
+            if not digits:
+                fail(f"expected a number of subnets, {found()}")
+            if digits[0] == "0" and len(digits) > 1 or len(digits) > 3:
+                position = start
+                fail(f"expected a number of subnets from 0 to 999 without leading zeros, found {digits!r}")
+            subnets.append(int(digits))
+            if text[position : position + 1] != ",":
+                break
+            position += 1
+        if text[position : position + 1] == ")" and len(subnets) != len(stages):
+            fail(f"{len(stages)} stages need {len(stages)} numbers of subnets, found {len(subnets)}")
+        expect(")")
+        if position < len(text):
+            fail(f"expected the end, {found()}")
+    return block, tuple(stages), tuple(subnets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockShape:
+    """One residual block as built: where it stands, its stride and its channels.
+
+    Attributes:
+        stage: index of its stage, from 0.
+        position: index within the stage, from 0.
+        stride: 1 or 2; it sits in the 3x3 convolution.
+        in_channels: channels that enter.
+        mid_channels: channels between its convolutions (n for BB and BNB, 2n for XB).
+        out_channels: channels that leave (n for BB, 4n for BNB and XB).
+        shortcut: ``i`` identity, ``s`` subsampling, ``p`` projection.
+    """
+
+    stage: int
+    position: int
+    stride: int
+    in_channels: int
+    mid_channels: int
+    out_channels: int
+    shortcut: str
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that a backbone module is built from.
+
+    Attributes:
+        architecture: the encoding.
+        shortcuts: one letter per serial block (``i``, ``s`` or ``p``); subnets copy their stage's.
+        stem: ``deep`` (two strided 3x3 convolutions, the paper's) or ``resnet`` (7x7 and max-pool).
+        base_channels: channels of the stem's output, n of the first blocks.
+    """
+
+    architecture: Architecture
+    shortcuts: str
+    stem: str = "deep"
+    base_channels: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a spec that no module can be built from."""
+        if self.stem not in STEMS:
+            raise ValueError(f"stem: {self.stem!r} is none of {', '.join(STEMS)}")
+        if self.base_channels < 1:
+            raise ValueError(f"base_channels: {self.base_channels} is not a positive number")
+        if self.architecture.block == "XB" and self.base_channels % 16:
+            raise ValueError(
+                f"base_channels: {self.base_channels} is not a multiple of 16, which XB's 32 groups need"
+            )
+        if len(self.shortcuts) != self.architecture.num_blocks or set(self.shortcuts) - set(SHORTCUT_NAMES):
+            raise ValueError(
+                f"shortcuts: {self.shortcuts!r} are not {self.architecture.num_blocks} letters of i, s and p"
+            )
+        for block in self.blocks:
+            plain = block.in_channels == block.out_channels
+            fits = {
+                IDENTITY: plain and block.stride == 1,
+                SUBSAMPLE: plain and block.stride == 2,
+                PROJECTION: True,
+            }
+            if not fits[block.shortcut]:
+                raise ValueError(
+                    f"shortcuts: block {block.position} of stage {block.stage + 1} of {self.architecture} "
+                    f"can't have the shortcut '{SHORTCUT_NAMES[block.shortcut]}'"
+                )
+
+    @classmethod
+    def fresh(cls, architecture: Architecture, stem: str = "deep", base_channels: int = 64) -> "NetworkSpec":
+        """The spec of a fresh build: a projection wherever stride or channels change, else the identity."""
+        letters = "".join(
+            PROJECTION if stride == 2 or inner != outer else IDENTITY
+            for _, _, stride, inner, _, outer in _shapes(architecture, base_channels)
+        )
+        return cls(architecture, letters, stem, base_channels)
+
+    @cached_property
+    def blocks(self) -> tuple[BlockShape, ...]:
+        """The serial blocks in order."""
+        return tuple(
+            BlockShape(
+                stage=stage,
+                position=position,
+                stride=stride,
+                in_channels=inner,
+                mid_channels=mid,
+                out_channels=outer,
+                shortcut=letter,
+            )
+            for (stage, position, stride, inner, mid, outer), letter in zip(
+                _shapes(self.architecture, self.base_channels), self.shortcuts, strict=True
+            )
+        )
+
+    @cached_property
+    def stages(self) -> tuple[tuple[BlockShape, ...], ...]:
+        """The serial blocks by stage."""
+        return tuple(tuple(group) for _, group in groupby(self.blocks, key=lambda block: block.stage))
+
+    @cached_property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels that leave each stage."""
+        return tuple(stage[-1].out_channels for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON values."""
+        return {
+            "architecture": str(self.architecture),
+            "shortcuts": self.shortcuts,
+            "stem": self.stem,
+            "base_channels": self.base_channels,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NetworkSpec":
+        """The inverse of `to_dict`."""
+        return cls(
+            Architecture.parse(values["architecture"]),
+            values["shortcuts"],
+            values["stem"],
+            values["base_channels"],
+        )
+
+
+def _shapes(
+    architecture: Architecture, base_channels: int
+) -> list[tuple[int, int, int, int, int, int]]:
+    """(stage, position, stride, in, mid, out) of every serial block."""
+    expansion = 1 if architecture.block == "BB" else 4
+    widening = 2 if architecture.block == "XB" else 1
+    channels = inner = base_channels
+    shapes = []
+    for stage, letters in enumerate(architecture.stages):
+        for position, letter in enumerate(letters):
+            channels *= 2 if letter == "d" else 1
+            stride = 2 if stage > 0 and position == 0 else 1
+            outer = channels * expansion
+            shapes.append((stage, position, stride, inner, channels * widening, outer))
+            inner = outer
+    return shapes

@@ -1,0 +1,173 @@
+"""Network morphisms on encodings: swap, expand, a new stage, subnets (SP-NAS, sections 3.1 and 3.2).
+
+Pure Python: `inheritance` does the same to weights. A morph maps one `NetworkSpec` to another; what it does to a
+block's shortcut is part of it, so that the morphed weights stay those of a function as near to the parent's as
+possible:
+
+- `Swap` interchanges the strides of two neighbouring blocks. An identity shortcut that receives the stride becomes a
+  subsampling one and back; a projection stays a projection. Swapping twice restores the spec.
+- `Expand` inserts a block that computes the identity.
+- `NewStage` opens a last stage with one such block that subsamples.
+- `Assemble` sets the numbers of parallel subnets.
+
+Invariant: ``parse_morph(str(morph)) == morph``.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from models.architecture import IDENTITY, PROJECTION, SUBSAMPLE, Architecture, NetworkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Interchange the strides of the serial blocks `block` and `block + 1` (counted from 0)."""
+
+    block: int
+
+    def __str__(self) -> str:
+        return f"swap({self.block})"
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """Insert an identity block after the serial block `after` (counted from 0), in the same stage."""
+
+    after: int
+
+    def __str__(self) -> str:
+        return f"expand({self.after})"
+
+
+@dataclass(frozen=True, slots=True)
+class NewStage:
+    """Open a new last stage with one block of stride 2."""
+
+    def __str__(self) -> str:
+        return "new_stage()"
+
+
+@dataclass(frozen=True, slots=True)
+class Assemble:
+    """Set the number of parallel subnets beside each stage."""
+
+    subnets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"assemble({','.join(map(str, self.subnets))})"
+
+
+Morph = Swap | Expand | NewStage | Assemble
+
+
+def parse_morph(text: str) -> Morph:
+    """Read what ``str(morph)`` printed; raises ValueError for anything else."""
+    match = re.fullmatch(r"(swap|expand|new_stage|assemble)\(((?:\d+(?:,\d+)*)?)\)", text)
+    if match:
+        numbers = tuple(int(number) for number in match[2].split(",") if number)
+        if match[1] == "assemble" and numbers:
+            return Assemble(numbers)
+        if match[1] == "new_stage" and not numbers:
+            return NewStage()
+        if match[1] in ("swap", "expand") and len(numbers) == 1:
+            return Swap(numbers[0]) if match[1] == "swap" else Expand(numbers[0])
+    raise ValueError(f"morph: {text!r} is none of swap(N), expand(N), new_stage(), assemble(N,...)")
+
+
+def apply(spec: NetworkSpec, morph: Morph) -> NetworkSpec:
+    """The spec after one morph.
+
+    Raises:
+        ValueError: if the morph is not legal on this spec.
+    """
+    match morph:
+        case Swap(block):
+            return _swap(spec, block)
+        case Expand(after):
+            return _expand(spec, after)
+        case NewStage():
+            _refuse_subnets(spec, morph)
+            stages = (*spec.architecture.stages, "1")
+            return _rebuilt(spec, stages, spec.shortcuts + SUBSAMPLE)
+        case Assemble(subnets):
+            return replace(spec, architecture=spec.architecture.with_subnets(subnets))
+
+
+def apply_all(spec: NetworkSpec, morphs: tuple[Morph, ...]) -> NetworkSpec:
+    """The spec after these morphs, in order."""
+    for morph in morphs:
+        spec = apply(spec, morph)
+    return spec
+
+
+def legal_swaps(architecture: Architecture) -> tuple[Swap, ...]:
+    """Every legal swap: the strides differ, and every stage keeps at least one block."""
+    swaps = []
+    first = 0
+    for stage, following in zip(architecture.stages, architecture.stages[1:], strict=False):
+        last = first + len(stage) - 1
+        if len(stage) > 1:  # its last block takes the stride and starts the following stage
+            swaps.append(Swap(last))
+        if len(following) > 1:  # the following stage's first block gives its stride away and joins this one
+            swaps.append(Swap(last + 1))
+        first = last + 1
+    return tuple(swaps)
+
+
+def legal_expansions(architecture: Architecture, *, max_blocks: int, max_stages: int) -> tuple[Expand | NewStage, ...]:
+    """Every legal insertion of a block within the limits; none with parallel subnets or at `max_blocks`."""
+    if architecture.num_blocks >= max_blocks:
+        return ()
+    inserted: tuple[Expand | NewStage, ...] = tuple(Expand(after) for after in range(architecture.num_blocks))
+    return (*inserted, NewStage()) if architecture.num_stages < max_stages else inserted
+
+
+def _swap(spec: NetworkSpec, block: int) -> NetworkSpec:
+    _refuse_subnets(spec, Swap(block))
+    if Swap(block) not in legal_swaps(spec.architecture):
+        raise ValueError(
+            f"morph: swap({block}) is not legal on {spec.architecture}: the strides of blocks {block} and {block + 1} "
+            "must differ and every stage must keep a block"
+        )
+    letters = "".join(spec.architecture.stages)
+    strides = [shape.stride for shape in spec.blocks]
+    receiver = block if strides[block] == 1 else block + 1
+    strides[block], strides[block + 1] = strides[block + 1], strides[block]
+
+    shortcuts = list(spec.shortcuts)
+    for changed in (block, block + 1):
+        if shortcuts[changed] != PROJECTION:
+            shortcuts[changed] = SUBSAMPLE if changed == receiver else IDENTITY
+
+    stages: list[str] = []
+    for letter, stride in zip(letters, strides, strict=True):
+        if stride == 2 or not stages:
+            stages.append(letter)
+        else:
+            stages[-1] += letter
+    return _rebuilt(spec, tuple(stages), "".join(shortcuts))
+
+
+def _expand(spec: NetworkSpec, after: int) -> NetworkSpec:
+    _refuse_subnets(spec, Expand(after))
+    if not 0 <= after < spec.architecture.num_blocks:
+        raise ValueError(
+            f"morph: expand({after}) is not legal on {spec.architecture}: it has blocks 0 to "
+            f"{spec.architecture.num_blocks - 1}"
+        )
+    shape = spec.blocks[after]
+    stages = list(spec.architecture.stages)
+    cut = shape.position + 1
+    stages[shape.stage] = stages[shape.stage][:cut] + "1" + stages[shape.stage][cut:]
+    shortcuts = spec.shortcuts[: after + 1] + IDENTITY + spec.shortcuts[after + 1 :]
+    return _rebuilt(spec, tuple(stages), shortcuts)
+
+
+def _rebuilt(spec: NetworkSpec, stages: tuple[str, ...], shortcuts: str) -> NetworkSpec:
+    architecture = Architecture(spec.architecture.block, stages)
+    return replace(spec, architecture=architecture, shortcuts=shortcuts)
+
+
+def _refuse_subnets(spec: NetworkSpec, morph: Morph) -> None:
+    if any(spec.architecture.subnets):
+        raise ValueError(f"morph: {morph} is for serial networks; {spec.architecture} has parallel subnets")
