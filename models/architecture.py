@@ -110,10 +110,11 @@ def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
             fail(f"expected {character!r}, {found()}")
         position += 1
 
-    block = next((b for b in BLOCK_TYPES if text.startswith(b + "(")), None)
+    block = next(filter(text.startswith, BLOCK_TYPES), None)
     if block is None:
-        fail(f"expected one of {', '.join(b + '(' for b in BLOCK_TYPES)}")
-    position = len(block) + 1
+        fail(f"expected a type of block, one of {', '.join(BLOCK_TYPES)}")
+    position = len(block)
+    expect("(")
 
     stages = []
     while True:

@@ -1,0 +1,145 @@
+"""Weights as one flat buffer in safetensors' format: packed once, opened without a copy.
+
+The format is eight bytes with the header's length (little endian), the header as JSON (name -> dtype, shape, offsets;
+and ``__metadata__``), and the tensors' bytes without holes. `unpack` reads it in place, because safetensors' own
+loader copies from anything but a file; a buffer in Ray's object store is then mapped, not copied.
+
+Invariant: `unpack` of a `pack` gives equal tensors and metadata; of anything else it raises `ValueError`, whatever
+the bytes are. Nothing in a blob is ever executed.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_LENGTH_BYTES = 8
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def pack(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Put a state dict and its metadata into one buffer.
+
+    Args:
+        state: tensors on any device; they may share memory.
+        metadata: strings by name, for example ``spec`` as JSON.
+
+    Returns:
+        The bytes of a safetensors file.
+    """
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if storage in seen else tensor  # the format has no shared memory
+        seen.add(storage)
+    return safetensors.torch.save(tensors, dict(metadata))
+
+
+def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Open what `pack` made, without copying.
+
+    Args:
+        buffer: one-dimensional; it must not change while the tensors live.
+
+    Returns:
+        The tensors, views of the buffer that nobody may write to, and the metadata.
+
+    Raises:
+        ValueError: if the buffer is cut off, or no blob at all.
+    """
+    array = np.frombuffer(buffer, dtype=np.uint8)
+    header, start = _header(array)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("weights: the header's metadata is no object of strings; the blob is corrupt")
+    data = _as_tensor(array[start:])
+
+    spans: list[tuple[int, int]] = []
+    tensors = {}
+    for name, entry in header.items():
+        dtype, shape, begin, end = _entry(name, entry, len(data))
+        spans.append((begin, end))
+        tensors[name] = _view(data, dtype, shape, begin, end, aligned=array.ctypes.data + start + begin)
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise ValueError(f"weights: the tensors overlap or leave a hole at byte {position}; the blob is corrupt")
+        position = end
+    if position != len(data):
+        raise ValueError(f"weights: {len(data) - position} bytes after the last tensor; the blob is corrupt")
+    return tensors, metadata
+
+
+def _header(array: "NDArray[np.uint8]") -> tuple[dict[str, Any], int]:
+    """The header, and where the data start."""
+    if len(array) < _LENGTH_BYTES:
+        raise ValueError(f"weights: {len(array)} bytes are too few for a blob; it is cut off")
+    start = _LENGTH_BYTES + int.from_bytes(array[:_LENGTH_BYTES].tobytes(), "little")
+    if start > len(array):
+        raise ValueError(
+            f"weights: the header should end at byte {start}, the blob ends at {len(array)}; it is cut off or corrupt"
+        )
+    try:
+        header = json.loads(array[_LENGTH_BYTES:start].tobytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"weights: the header is no JSON ({error}); the blob is corrupt") from None
+    if not isinstance(header, dict):
+        raise ValueError("weights: the header is no JSON object; the blob is corrupt")
+    return header, start
+
+
+def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[int], int, int]:
+    """The checked dtype, shape and offsets of one tensor."""
+    match entry:
+        case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if (
+            code in _DTYPES and all(type(size) is int and 0 <= size < 2**63 for size in shape)
+        ):
+            dtype = _DTYPES[code]
+        case _:
+            raise ValueError(f"weights: the header's entry of {name!r} is malformed: {str(entry)[:200]}")
+    if not 0 <= begin <= end <= num_bytes:
+        raise ValueError(
+            f"weights: {name!r} should lie in bytes {begin} to {end} of {num_bytes}; the blob is cut off or corrupt"
+        )
+    if end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"weights: {name!r} has {end - begin} bytes, which its shape {shape} does not need")
+    return dtype, shape, begin, end
+
+
+def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:
+    if not len(array):
+        return torch.empty(0, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # torch has no read-only tensors and says so; nobody writes to these
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        return torch.frombuffer(array, dtype=torch.uint8)
+
+
+def _view(data: Tensor, dtype: torch.dtype, shape: list[int], begin: int, end: int, *, aligned: int) -> Tensor:
+    """One tensor in the data; copied only where another program's file has it off the dtype's boundaries."""
+    if begin == end:
+        return torch.empty(shape, dtype=dtype)
+    flat = data[begin:end]
+    if begin % dtype.itemsize or aligned % dtype.itemsize:
+        flat = flat.clone()
+    return flat.view(dtype).view(shape)

@@ -1,0 +1,153 @@
+"""What a network costs, counted from its spec: multiply-adds and parameters (SP-NAS, 3.2 and the supplement).
+
+Pure Python: nothing here imports torch, so the search may ask before anything is built.
+
+Invariant: the multiply-adds equal half of what torch's `FlopCounterMode` counts for the built backbone, and the
+parameters are the module's own. As in that counter, only convolutions and linear layers count; normalisation,
+additions and interpolation do not. The papers' "FLOPs" are these multiply-adds.
+"""
+
+from dataclasses import dataclass
+
+from models.architecture import PROJECTION, BlockShape, NetworkSpec
+
+XB_GROUPS = 32
+"""Groups of the 3x3 convolution of an `XB` block (Table 2)."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one part of a network costs on one image.
+
+    Attributes:
+        macs: multiply-adds.
+        parameters: trainable numbers (weights and biases, the scales and shifts of batch normalisation among them).
+    """
+
+    macs: int = 0
+    parameters: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(macs=self.macs + other.macs, parameters=self.parameters + other.parameters)
+
+    def __mul__(self, count: int) -> "Cost":
+        return Cost(macs=self.macs * count, parameters=self.parameters * count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """The parts of a backbone on one image.
+
+    Attributes:
+        stem: the stem.
+        stages: one serial stage each.
+        subnets: one subnet of each stage, its `up` convolution included.
+        num_subnets: how many subnets the architecture has beside each stage.
+        head: the linear classifier on the last stage's mean, if one was asked for.
+    """
+
+    stem: Cost
+    stages: tuple[Cost, ...]
+    subnets: tuple[Cost, ...]
+    num_subnets: tuple[int, ...]
+    head: Cost
+
+    @property
+    def total(self) -> Cost:
+        """The whole network."""
+        parallel = (subnet * count for subnet, count in zip(self.subnets, self.num_subnets, strict=True))
+        return sum((*self.stages, *parallel, self.head), self.stem)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the whole network."""
+        return self.total.macs
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of the whole network."""
+        return self.total.parameters
+
+
+def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int | None = None) -> Costs:
+    """Count a backbone.
+
+    Args:
+        spec: the network.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        num_classes: if given, count a linear classifier too (1000 for the supplement's figures).
+
+    Returns:
+        The costs of stem, stages and subnets on one image.
+    """
+    stem, size = _stem_cost(spec, (height, width))
+    block_type = spec.architecture.block
+    stages, subnets = [], []
+    for shapes in spec.stages:
+        stage = Cost()
+        for shape in shapes:
+            size, incoming = _strided(size, shape.stride), size
+            stage += _block_cost(block_type, shape, incoming, size)
+        # `up` runs at the stage's own resolution, before its output is enlarged to the incoming one
+        up = _conv(shapes[-1].out_channels, shapes[0].in_channels, 1, size, bias=True)
+        stages.append(stage)
+        subnets.append(stage + up)
+    head = Cost()
+    if num_classes is not None:
+        channels = spec.stage_channels[-1]
+        head = Cost(macs=channels * num_classes, parameters=(channels + 1) * num_classes)
+    return Costs(
+        stem=stem,
+        stages=tuple(stages),
+        subnets=tuple(subnets),
+        num_subnets=spec.architecture.subnets or (0,) * spec.architecture.num_stages,
+        head=head,
+    )
+
+
+def subnet_macs(spec: NetworkSpec, height: int, width: int) -> tuple[int, ...]:
+    """Multiply-adds of one subnet of each stage with its `up`: what the parallel search samples by (section 3.2)."""
+    return tuple(subnet.macs for subnet in backbone_costs(spec, height, width).subnets)
+
+
+def _stem_cost(spec: NetworkSpec, size: Size) -> tuple[Cost, Size]:
+    """The stem's cost and the size of its output."""
+    channels = spec.base_channels
+    half = _strided(size, 2)
+    quarter = _strided(half, 2)
+    if spec.stem == "resnet":
+        return _conv(3, channels, 7, half) + _norm(channels), quarter
+    first = _conv(3, channels, 3, half) + _norm(channels)
+    second = _conv(channels, channels, 3, quarter) + _norm(channels)
+    return first + second, quarter
+
+
+def _block_cost(block_type: str, shape: BlockShape, incoming: Size, outgoing: Size) -> Cost:
+    inner, mid, outer = shape.in_channels, shape.mid_channels, shape.out_channels
+    if block_type == "BB":
+        cost = _conv(inner, mid, 3, outgoing) + _conv(mid, outer, 3, outgoing)
+    else:
+        groups = XB_GROUPS if block_type == "XB" else 1
+        cost = _conv(inner, mid, 1, incoming) + _conv(mid, mid, 3, outgoing, groups=groups)
+        cost += _conv(mid, outer, 1, outgoing) + _norm(mid)
+    cost += _norm(mid) + _norm(outer)
+    if shape.shortcut == PROJECTION:
+        cost += _conv(inner, outer, 1, outgoing) + _norm(outer)
+    return cost
+
+
+def _conv(inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False) -> Cost:
+    weights = inner // groups * outer * kernel * kernel
+    return Cost(macs=weights * outgoing[0] * outgoing[1], parameters=weights + (outer if bias else 0))
+
+
+def _norm(channels: int) -> Cost:
+    return Cost(parameters=2 * channels)
+
+
+def _strided(size: Size, stride: int) -> Size:
+    """The size after a stride: every strided layer here rounds up."""
+    return -(-size[0] // stride), -(-size[1] // stride)

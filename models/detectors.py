@@ -1,0 +1,170 @@
+"""Faster R-CNN on a searched backbone: torchvision's parts, the padded pyramid (SP-NAS, section 4).
+
+Invariant: apart from the backbone itself and the lateral convolutions' inputs, a detector's modules and state keys
+depend only on `DetectorShape`, `max_stages` and the number of classes, never on the architecture; so heads and pyramid
+are inherited over a whole search.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import MultiScaleRoIAlign
+
+from models.architecture import Architecture, NetworkSpec
+from models.backbone import Backbone, as_spec
+from models.pyramid import Pyramid
+
+NUM_ROI_LEVELS = 4
+"""RoIs are pooled from the first four levels (strides 4 to 32), as in the FPN paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorShape:
+    """Everything about a detector that is neither its backbone nor its classes; the defaults are torchvision's.
+
+    Attributes:
+        pyramid_channels: channels of every pyramid level.
+        anchor_size: side of the anchors on the first level, in pixels; each further level doubles it.
+        anchor_ratios: heights over widths.
+        head_channels: width of the two hidden layers of the box head.
+        roi_size: side of the pooled RoI features.
+        roi_sampling_ratio: samples per RoIAlign bin and axis.
+        canonical_scale: side of the box that is pooled from stride 16, in pixels (FPN, equation 1).
+        rpn_pre_nms_train: proposals per level kept before NMS, in training.
+        rpn_pre_nms_test: the same in evaluation.
+        rpn_post_nms_train: proposals per image kept after NMS, in training.
+        rpn_post_nms_test: the same in evaluation.
+        rpn_batch: anchors per image in the RPN's loss.
+        roi_batch: RoIs per image in the head's loss.
+        detections_per_image: the most detections per image.
+        score_threshold: detections below it are left out.
+        nms_threshold: IoU above which the lesser of two detections of a class is left out.
+        image_mean: subtracted from images in [0, 1], per channel.
+        image_std: what they are then divided by.
+    """
+
+    pyramid_channels: int = 256
+    anchor_size: int = 32
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    head_channels: int = 1024
+    roi_size: int = 7
+    roi_sampling_ratio: int = 2
+    canonical_scale: int = 224
+    rpn_pre_nms_train: int = 2000
+    rpn_pre_nms_test: int = 1000
+    rpn_post_nms_train: int = 2000
+    rpn_post_nms_test: int = 1000
+    rpn_batch: int = 256
+    roi_batch: int = 512
+    detections_per_image: int = 100
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class _KeepSize(GeneralizedRCNNTransform):
+    """torchvision's normalising and batching without its resizing: images arrive as they shall be seen.
+
+    torchvision's own `_skip_resize` skips it in training only.
+    """
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Return both as they are."""
+        return image, target
+
+
+def build_detector(
+    architecture: Architecture | NetworkSpec | str,
+    num_classes: int,
+    *,
+    max_stages: int = 6,
+    stem: str = "deep",
+    base_channels: int = 64,
+    normalization: str = "batch",
+    **shape: Any,
+) -> FasterRCNN:
+    """Build a Faster R-CNN with fresh weights.
+
+    Args:
+        architecture: an encoding, or a spec, which then says stem, base channels and shortcuts itself.
+        num_classes: foreground classes; their labels are 1 to `num_classes`, 0 is the background.
+        max_stages: pyramid levels, the most stages a backbone may come to have (6: P2 to P7).
+        stem: ``deep`` or ``resnet``.
+        base_channels: 64 in the paper.
+        normalization: of the backbone: ``batch``, ``sync``, ``frozen`` or ``group``.
+        **shape: fields of `DetectorShape`.
+
+    Returns:
+        torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`. Images are lists of [3, H, W] in [0, 1], already
+        resized; targets and detections are torchvision's, in the images' own pixels.
+
+    Raises:
+        ValueError: for a malformed encoding, too few levels, or fewer than one class.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes: {num_classes}, a detector needs at least one foreground class")
+    fields = DetectorShape(**shape)
+    body = Backbone(as_spec(architecture, stem, base_channels), normalization)
+    pyramid = Pyramid(body, fields.pyramid_channels, max_stages)
+    anchors = AnchorGenerator(
+        sizes=tuple((fields.anchor_size * 2**level,) for level in range(max_stages)),
+        aspect_ratios=(tuple(fields.anchor_ratios),) * max_stages,
+    )
+    detector = FasterRCNN(
+        pyramid,
+        rpn_anchor_generator=anchors,
+        rpn_head=_rpn_head(fields.pyramid_channels, len(fields.anchor_ratios)),
+        rpn_pre_nms_top_n_train=fields.rpn_pre_nms_train,
+        rpn_pre_nms_top_n_test=fields.rpn_pre_nms_test,
+        rpn_post_nms_top_n_train=fields.rpn_post_nms_train,
+        rpn_post_nms_top_n_test=fields.rpn_post_nms_test,
+        rpn_batch_size_per_image=fields.rpn_batch,
+        box_roi_pool=MultiScaleRoIAlign(
+            featmap_names=[str(level) for level in range(min(NUM_ROI_LEVELS, max_stages))],
+            output_size=fields.roi_size,
+            sampling_ratio=fields.roi_sampling_ratio,
+            canonical_scale=fields.canonical_scale,
+        ),
+        box_head=_box_head(fields.pyramid_channels * fields.roi_size**2, fields.head_channels),
+        box_predictor=_box_predictor(fields.head_channels, num_classes),
+        box_batch_size_per_image=fields.roi_batch,
+        box_detections_per_img=fields.detections_per_image,
+        box_score_thresh=fields.score_threshold,
+        box_nms_thresh=fields.nms_threshold,
+    )
+    # the sizes are not used: nothing is resized
+    detector.transform = _KeepSize(1, 1, list(fields.image_mean), list(fields.image_std))
+    return detector
+
+
+def _rpn_head(channels: int, num_ratios: int) -> RPNHead:
+    """torchvision's, but for He initialisation of the shared convolution: it is trained from scratch here."""
+    head = RPNHead(channels, num_ratios)
+    for module in head.conv.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return head
+
+
+def _box_head(in_channels: int, channels: int) -> TwoMLPHead:
+    head = TwoMLPHead(in_channels, channels)
+    for layer in (head.fc6, head.fc7):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    return head
+
+
+def _box_predictor(channels: int, num_classes: int) -> FastRCNNPredictor:
+    """The class and box layers, small at the start (standard deviations of the Fast R-CNN paper)."""
+    predictor = FastRCNNPredictor(channels, num_classes + 1)
+    for layer, std in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
+        nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)
+    return predictor
