@@ -1,0 +1,104 @@
+"""Images to classify in folders: ROOT/SPLIT/CLASS/*.jpg.
+
+Invariant: the classes are the training split's folders, sorted by name; a split's images are sorted by path.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from workers.data.interface import Cache, ClassificationData, DataReport, Image, channels_first
+from workers.settings import ImageFolderData
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+MARGIN = 8 / 7  # an image is kept larger than the crop a network sees, as 256 to 224
+
+
+class _Folder:
+    """One split."""
+
+    def __init__(self, files: list[tuple[Path, int]], settings: ImageFolderData) -> None:
+        self._files = files
+        self._side = round(settings.image_size * MARGIN)
+        self._images = Cache[Image](
+            make=self._read, size_bytes=lambda image: image.nbytes, limit_bytes=settings.cache_bytes
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def image(self, index: int) -> Image:
+        """The middle of the image, uint8 [3, side, side], its shorter side resized to 8/7 of the crop."""
+        return self._images[index]
+
+    def label(self, index: int) -> int:
+        """The class, from 0."""
+        return self._files[index][1]
+
+    def _read(self, index: int) -> Image:
+        path = self._files[index][0]
+        try:
+            with PillowImage.open(path) as stored:
+                width, height = stored.size
+                scale = self._side / min(width, height)
+                size = max(self._side, round(width * scale)), max(self._side, round(height * scale))
+                pixels = np.asarray(stored.convert("RGB").resize(size, PillowImage.Resampling.BILINEAR))
+        except OSError as error:
+            raise ValueError(f"{path}: can't be read as an image ({error}); replace or remove it") from error
+        top, left = (size[1] - self._side) // 2, (size[0] - self._side) // 2
+        return channels_first(pixels[top : top + self._side, left : left + self._side])
+
+
+def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationData:
+    """The training and evaluation images.
+
+    Raises:
+        ValueError: for a missing folder, fewer than two classes, a class without images, or a class of the
+            evaluation split that has no training folder.
+    """
+    root = Path(settings.root)
+    if not root.is_dir():
+        raise ValueError(f"{key}.root: {settings.root!r} is no folder; it must hold SPLIT/CLASS/*.jpg")
+    class_names: tuple[str, ...] = ()
+    splits = []
+    for name in ("train", "val"):
+        split = getattr(settings, name)
+        folder = root / split
+        if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
+            raise ValueError(f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class")
+        found = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+        class_names = class_names or found
+        if len(class_names) < 2:
+            raise ValueError(f"{key}.{name}: {folder} has {len(class_names)} folders; each of 2 or more classes has one")
+        if unknown := set(found) - set(class_names):
+            raise ValueError(f"{key}.{name}: {folder} has {sorted(unknown)[0]!r}, which is no class of the training split")
+        splits.append(_list(folder, found, class_names, f"{key}.{name}"))
+    train, val = splits
+    counts = np.bincount([label for _, label in (*train, *val)], minlength=len(class_names))
+    return ClassificationData(
+        train=_Folder(train, settings),
+        val=_Folder(val, settings),
+        class_names=class_names,
+        image_size=settings.image_size,
+        mean=settings.mean,
+        std=settings.std,
+        report=DataReport(
+            num_train=len(train),
+            num_val=len(val),
+            class_names=class_names,
+            class_counts=tuple(int(count) for count in counts),
+        ),
+    )
+
+
+def _list(
+    folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str
+) -> list[tuple[Path, int]]:
+    files = []
+    for name in found:
+        images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        if not images:
+            raise ValueError(f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there")
+        files += [(path, class_names.index(name)) for path in images]
+    return files

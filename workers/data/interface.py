@@ -1,0 +1,189 @@
+"""What a training reads, whatever the format.
+
+Images are bytes, [3, height, width], already resized; boxes are float32 [N, 4] as x1, y1, x2, y2 in pixels of the
+resized image, x2 and y2 exclusive; labels are int64 from 1 (0 is the background).
+
+Invariant: `image(i)` and `target(i)` give the same values whenever and in whatever order they are asked for, and
+callers don't write into what they get.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The boxes of one image.
+
+    Attributes:
+        image_id: a number within the split, from 1.
+        boxes: float32 [N, 4], pixels of the resized image.
+        labels: int64 [N], from 1.
+        ignore: bool [N]; ignored boxes are left out of training and count neither way in evaluation.
+        original_size: height and width of the image as stored, in pixels.
+        scale: resized height over original height, resized width over original width.
+    """
+
+    image_id: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ignore: NDArray[np.bool_]
+    original_size: tuple[int, int]
+    scale: tuple[float, float]
+
+
+class DetectionSet(Protocol):
+    """One split of a detection data set."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def image(self, index: int) -> Image:
+        """The resized image, uint8 [3, height, width]."""
+        ...
+
+    def target(self, index: int) -> Target:
+        """The image's boxes."""
+        ...
+
+
+class ClassificationSet(Protocol):
+    """One split of a classification data set."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def image(self, index: int) -> Image:
+        """A square image, uint8 [3, side, side]; the side may exceed `ClassificationData.image_size`."""
+        ...
+
+    def label(self, index: int) -> int:
+        """The image's class, from 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One kind of thing that is wrong with a data set: how often, and the first few files."""
+
+    kind: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.examples) else ""
+        return f"{self.count} x {self.kind}: {', '.join(self.examples)}{more}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """What a data set holds after what is wrong was left out.
+
+    Attributes:
+        num_train: images to train on.
+        num_val: images to evaluate on.
+        class_names: in the order of their labels.
+        class_counts: boxes (or images to classify) of each class over both.
+        problems: what was left out, by kind.
+    """
+
+    num_train: int
+    num_val: int
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def lines(self) -> tuple[str, ...]:
+        """The report for a terminal or log, one line per fact."""
+        counts = ", ".join(
+            f"{name} {count}" for name, count in zip(self.class_names, self.class_counts, strict=False)
+        )
+        head = f"{self.num_train} training and {self.num_val} validation images; {counts or 'drawn on the fly'}"
+        return (head, *(f"left out: {problem}" for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionData:
+    """A detection data set. `mean` and `std` are per channel, of pixels from 0 to 1."""
+
+    train: DetectionSet
+    val: DetectionSet
+    class_names: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    report: DataReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassificationData:
+    """A classification data set. `image_size` is the side of the crop a network sees."""
+
+    train: ClassificationSet
+    val: ClassificationSet
+    class_names: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    report: DataReport
+
+
+@dataclass(slots=True, kw_only=True)
+class Cache(Generic[Value]):
+    """Values kept by index until `limit_bytes` are used; later ones are made anew each time.
+
+    `make` gives the value of an index and `size_bytes` its size.
+    """
+
+    make: Callable[[int], Value]
+    size_bytes: Callable[[Value], int]
+    limit_bytes: int
+    used_bytes: int = 0
+    _values: dict[int, Value] = field(default_factory=dict)
+
+    def __getitem__(self, index: int) -> Value:
+        """The value of an index."""
+        if index in self._values:
+            return self._values[index]
+        value = self.make(index)
+        size = self.size_bytes(value)
+        if self.used_bytes + size <= self.limit_bytes:
+            self.used_bytes += size
+            self._values[index] = value
+        return value
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects problems while a data set is read."""
+
+    num_examples: int = 3
+    _found: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str) -> None:
+        """Count one problem; `where` is a file, with a value where that helps."""
+        self._found.setdefault(kind, []).append(where)
+
+    def count(self, *kinds: str) -> int:
+        """How many of these kinds were found."""
+        return sum(len(self._found.get(kind, ())) for kind in kinds)
+
+    def all(self) -> tuple[Problem, ...]:
+        """The problems by kind, in alphabetical order."""
+        return tuple(
+            Problem(kind=kind, count=len(found), examples=tuple(found[: self.num_examples]))
+            for kind, found in sorted(self._found.items())
+        )
+
+
+def channels_first(pixels: NDArray[Any]) -> Image:
+    """[height, width, 3] as stored by image libraries to contiguous uint8 [3, height, width]."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.uint8)

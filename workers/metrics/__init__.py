@@ -1,0 +1,1 @@
+"""Measures of detectors, as fractions from 0 to 1."""

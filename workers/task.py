@@ -1,0 +1,92 @@
+"""What a worker is asked and what it answers.
+
+Invariant: a `Task`, its data, and the parent's weights determine the `TrainingResult` to the last bit on CPU, but for
+`peak_memory_bytes`; in particular no seed is drawn anywhere but from `Task.seed`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.architecture import NetworkSpec
+from models.morphism import Morph
+from workers.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One training to run.
+
+    Attributes:
+        index: the job's index in the search.
+        attempt: counts the tries of this job, from 0.
+        kind: the job's kind, such as ``train_detector`` or ``pretrain``.
+        spec: the network to train.
+        morphs: what makes `spec` out of the parent's.
+        training: the schedule.
+        seed: determines data order, flips, samplers and fresh weights; children that are compared have the same.
+        start_weights: without a parent: None (random), ``torchvision:resnet18`` and the like, or a file.
+    """
+
+    index: int
+    attempt: int
+    kind: str
+    spec: NetworkSpec
+    morphs: tuple[Morph, ...]
+    training: TrainingSettings
+    seed: tuple[int, ...]
+    start_weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a training has come. `epoch` and `step` count what is done; `num_steps` is that of all epochs."""
+
+    epoch: int
+    num_epochs: int
+    step: int
+    num_steps: int
+    loss: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What a training came to.
+
+    Attributes:
+        metrics: fractions from 0 to 1, as ``AP``, ``AP50`` or ``top1``.
+        weights: a blob of `models.blob`; its metadata say spec, kind, metrics' class names.
+        peak_memory_bytes: the most memory in use, of the device on CUDA and of the process on CPU.
+        notes: what an operator should know, such as layers that had to be fresh.
+    """
+
+    metrics: dict[str, float]
+    weights: bytes
+    peak_memory_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class CandidateFailure(Exception):
+    """The candidate's own fault: the same task would fail anywhere (a loss that became NaN, weights that don't fit)."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, one line."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TrainingStopped(Exception):
+    """`should_stop` said yes: nobody's fault, and there is no result."""
+
+
+OnProgress = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+
+
+def ignore_progress(progress: Progress) -> None:
+    """An `on_progress` that does nothing."""
+
+
+def never_stop() -> bool:
+    """A `should_stop` that never does."""
+    return False
