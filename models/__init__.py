@@ -1,7 +1,7 @@
 """The networks: encodings, morphisms, and the torch modules they stand for.
 
-Encodings, morphisms on them and costs are pure Python. What needs torch is loaded when it is first asked for, so that
-the search may use this package without it.
+Encodings, morphisms on them and costs are pure Python. What needs torch is loaded when it is first asked for,
+so that the search may use this package without it.
 """
 
 from importlib import import_module

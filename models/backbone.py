@@ -1,7 +1,8 @@
 """The backbone of any encoding, and the way into it for torchvision's ResNet weights.
 
 Invariant: the state's keys tell where a block stands, ``stem.*``, ``stages.{stage}.{block}.*`` and
-``subnets.{stage}.{k}.{up,blocks.{block}}.*`` (all from 0), so that `inheritance` can morph weights by key alone.
+``subnets.{stage}.{k}.{up,blocks.{block}}.*`` (all from 0), so that `inheritance` can morph weights by key
+alone.
 """
 
 import re
@@ -32,7 +33,8 @@ class Backbone(nn.Module):
         stem = DeepStem if spec.stem == "deep" else ResNetStem
         self.stem = stem(spec.base_channels, normalization)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(make_block(block_type, shape, normalization) for shape in shapes)) for shapes in spec.stages
+            nn.Sequential(*(make_block(block_type, shape, normalization) for shape in shapes))
+            for shapes in spec.stages
         )
         self.subnets = nn.ModuleList(
             nn.ModuleList(Subnet(block_type, shapes, normalization) for _ in range(count))
@@ -53,7 +55,7 @@ class Backbone(nn.Module):
         x = self.stem(images)
         for index, (stage, subnets) in enumerate(zip(self.stages, self.subnets, strict=True), start=1):
             incoming, x = x, stage(x)
-            for subnet in subnets:
+            for subnet in subnets.children():
                 x = subnet(incoming, x)
             features[f"stage{index}"] = x
         return features
@@ -74,7 +76,8 @@ def build_backbone(
         normalization: ``batch``, ``sync``, ``frozen`` or ``group``.
 
     Raises:
-        ValueError: for a malformed encoding, an unknown stem or normalisation, or base channels that XB can't use.
+        ValueError: for a malformed encoding, an unknown stem or normalisation, or base channels that XB can't
+            use.
     """
     return Backbone(as_spec(architecture, stem, base_channels), normalization)
 
@@ -97,8 +100,8 @@ _TORCHVISION_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(conv|bn|downsample\.)(\d)\
 def load_torchvision_weights(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
     """Copy the weights of a torchvision ResNet or ResNeXt into a backbone of the same structure.
 
-    The classifier (``fc.*``) is left out. With ``BNB(111,d111,d11111,d11)`` and the ``resnet`` stem the features are
-    ResNet-50's.
+    The classifier (``fc.*``) is left out. With ``BNB(111,d111,d11111,d11)`` and the ``resnet`` stem the
+    features are ResNet-50's.
 
     Args:
         backbone: the ``resnet`` stem, the same blocks, fresh shortcuts.
@@ -107,7 +110,9 @@ def load_torchvision_weights(backbone: Backbone, state_dict: Mapping[str, Tensor
     Raises:
         ValueError: naming the keys, if the structures differ.
     """
-    renamed = {_from_torchvision(key): tensor for key, tensor in state_dict.items() if not key.startswith("fc.")}
+    renamed = {
+        _from_torchvision(key): tensor for key, tensor in state_dict.items() if not key.startswith("fc.")
+    }
     own = backbone.state_dict()
     # frozen normalisation keeps no count of batches, group normalisation no statistics
     renamed = {k: v for k, v in renamed.items() if k in own or not k.endswith("num_batches_tracked")}
@@ -116,9 +121,9 @@ def load_torchvision_weights(backbone: Backbone, state_dict: Mapping[str, Tensor
     misfits = sorted(k for k in own.keys() & renamed.keys() if own[k].shape != renamed[k].shape)
     if missing or left_over or misfits:
         raise ValueError(
-            f"these torchvision weights are not of {backbone.spec.architecture} with stem {backbone.spec.stem!r} and "
-            f"{backbone.spec.base_channels} base channels (they need stem 'resnet'): "
-            f"missing {few(missing)}; left over {few(left_over)}; of another shape {few(misfits)}"
+            f"these torchvision weights are not of {backbone.spec.architecture} with stem "
+            f"{backbone.spec.stem!r} and {backbone.spec.base_channels} base channels "
+            f"(they need stem 'resnet'): missing {few(missing)}; left over {few(left_over)}; of another shape {few(misfits)}"
         )
     backbone.load_state_dict(renamed)
 

@@ -1,8 +1,8 @@
 """The residual blocks and stems of Table 2, built from a `BlockShape`.
 
-Invariants: the stride of a block sits in its 3x3 convolution (the first one of ``BB``); a block's output is the ReLU
-of branch + shortcut, hence never negative; no block changes its input, although ReLU and addition work in place on
-what the block itself made.
+Invariants: the stride of a block sits in its 3x3 convolution (the first one of ``BB``); a block's output is
+the ReLU of branch + shortcut, hence never negative; no block changes its input, although ReLU and addition
+work in place on what the block itself made.
 """
 
 from typing import Literal, get_args
@@ -22,8 +22,9 @@ def make_norm(normalization: str, channels: int) -> nn.Module:
     """One normalisation layer.
 
     Args:
-        normalization: ``batch``, ``sync`` (batch statistics over all ranks), ``frozen`` (fixed statistics, scale and
-            shift) or ``group`` (32 groups, or the most that divide the channels with two channels in each).
+        normalization: ``batch``, ``sync`` (batch statistics over all ranks), ``frozen`` (fixed statistics,
+            scale and shift) or ``group`` (32 groups, or the most that divide the channels with two channels
+            in each).
         channels: how many it normalises.
 
     Raises:
@@ -35,7 +36,8 @@ def make_norm(normalization: str, channels: int) -> nn.Module:
         case "sync":
             return nn.SyncBatchNorm(channels)
         case "frozen":
-            return FrozenBatchNorm2d(channels)
+            frozen: nn.Module = FrozenBatchNorm2d(channels)
+            return frozen
         case "group":
             fitting = (count for count in range(32, 1, -1) if channels % count == 0 and channels // count > 1)
             return nn.GroupNorm(next(fitting, 1), channels)

@@ -2,9 +2,9 @@
 
 Pure Python: nothing here imports torch, so the search may ask before anything is built.
 
-Invariant: the multiply-adds equal half of what torch's `FlopCounterMode` counts for the built backbone, and the
-parameters are the module's own. As in that counter, only convolutions and linear layers count; normalisation,
-additions and interpolation do not. The papers' "FLOPs" are these multiply-adds.
+Invariant: the multiply-adds equal half of what torch's `FlopCounterMode` counts for the built backbone, and
+the parameters are the module's own. As in that counter, only convolutions and linear layers count;
+normalisation, additions and interpolation do not. The papers' "FLOPs" are these multiply-adds.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ class Cost:
 
     Attributes:
         macs: multiply-adds.
-        parameters: trainable numbers (weights and biases, the scales and shifts of batch normalisation among them).
+        parameters: trainable numbers (weights and biases, the scales and shifts of batch normalisation among
+            them).
     """
 
     macs: int = 0
@@ -109,7 +110,7 @@ def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int 
 
 
 def subnet_macs(spec: NetworkSpec, height: int, width: int) -> tuple[int, ...]:
-    """Multiply-adds of one subnet of each stage with its `up`: what the parallel search samples by (section 3.2)."""
+    """Multiply-adds of one subnet of each stage with its `up`, by which section 3.2 samples."""
     return tuple(subnet.macs for subnet in backbone_costs(spec, height, width).subnets)
 
 
@@ -139,7 +140,9 @@ def _block_cost(block_type: str, shape: BlockShape, incoming: Size, outgoing: Si
     return cost
 
 
-def _conv(inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False) -> Cost:
+def _conv(
+    inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False
+) -> Cost:
     weights = inner // groups * outer * kernel * kernel
     return Cost(macs=weights * outgoing[0] * outgoing[1], parameters=weights + (outer if bias else 0))
 

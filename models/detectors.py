@@ -1,8 +1,8 @@
 """Faster R-CNN on a searched backbone: torchvision's parts, the padded pyramid (SP-NAS, section 4).
 
-Invariant: apart from the backbone itself and the lateral convolutions' inputs, a detector's modules and state keys
-depend only on `DetectorShape`, `max_stages` and the number of classes, never on the architecture; so heads and pyramid
-are inherited over a whole search.
+Invariant: apart from the backbone itself and the lateral convolutions' inputs, a detector's modules and state
+keys depend only on `DetectorShape`, `max_stages` and the number of classes, never on the architecture; so
+heads and pyramid are inherited over a whole search.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NUM_ROI_LEVELS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorShape:
-    """Everything about a detector that is neither its backbone nor its classes; the defaults are torchvision's.
+    """What a detector is beside its backbone and its classes; the defaults are torchvision's.
 
     Attributes:
         pyramid_channels: channels of every pyramid level.
@@ -69,13 +69,15 @@ class DetectorShape:
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-class _KeepSize(GeneralizedRCNNTransform):
+class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's normalising and batching without its resizing: images arrive as they shall be seen.
 
     torchvision's own `_skip_resize` skips it in training only.
     """
 
-    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return both as they are."""
         return image, target
 
@@ -102,8 +104,8 @@ def build_detector(
         **shape: fields of `DetectorShape`.
 
     Returns:
-        torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`. Images are lists of [3, H, W] in [0, 1], already
-        resized; targets and detections are torchvision's, in the images' own pixels.
+        torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`. Images are lists of [3, H, W] in [0, 1],
+        already resized; targets and detections are torchvision's, in the images' own pixels.
 
     Raises:
         ValueError: for a malformed encoding, too few levels, or fewer than one class.

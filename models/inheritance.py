@@ -1,14 +1,14 @@
 """Morphs on weights: what a child takes over from its parent (SP-NAS, sections 3.1 and 3.2).
 
-A morph renames keys and adds tensors; it never changes one. State dicts of a bare `Backbone` and of a whole detector
-are treated alike, and no module is built.
+A morph renames keys and adds tensors; it never changes one. State dicts of a bare `Backbone` and of a whole
+detector are treated alike, and no module is built.
 
 Invariants:
 
-- `inherit(state, spec, morphs)` has exactly the backbone keys of ``apply_all(spec, morphs)``; every tensor that is
-  not new is the parent's very own;
-- an inserted block computes the identity (or its stage's subsampling) bit for bit, in training and evaluation alike:
-  its input is never negative and its branch is exactly zero;
+- `inherit(state, spec, morphs)` has exactly the backbone keys of ``apply_all(spec, morphs)``; every tensor
+  that is not new is the parent's very own;
+- an inserted block computes the identity (or its stage's subsampling) bit for bit, in training and evaluation
+  alike: its input is never negative and its branch is exactly zero;
 - what `load_weights` leaves fresh it names; anything else that doesn't fit is an error.
 """
 
@@ -60,8 +60,9 @@ def inherit(state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Mor
         morphs: in order.
 
     Returns:
-        The child's state dict. Its tensors are the parent's own wherever nothing is new. Where a stride has passed a
-        doubling, the detector's lateral convolution no longer fits: see `load_weights` and `refit_laterals`.
+        The child's state dict. Its tensors are the parent's own wherever nothing is new. Where a stride has
+        passed a doubling, the detector's lateral convolution no longer fits: see `load_weights` and
+        `refit_laterals`.
 
     Raises:
         ValueError: if the weights are not of this spec, or a morph is not legal.
@@ -155,11 +156,14 @@ def _insert(weights: _Weights, child: NetworkSpec, index: int) -> None:
 def _zero_branch(block_type: str, shape: BlockShape, model: State) -> State:
     """The weights of a block whose branch is exactly zero, with the model block's kind of normalisation.
 
-    The convolutions are Dirac's (identities) and the last normalisation has scale and shift zero, so that it can
-    learn. A frozen scale can't: there the last convolution is zero instead.
+    The convolutions are Dirac's (identities) and the last normalisation has scale and shift zero, so that it
+    can learn. A frozen scale can't: there the last convolution is zero instead.
     """
     if block_type == "BB":
-        convolutions = [(shape.in_channels, shape.mid_channels, 3, 1), (shape.mid_channels, shape.out_channels, 3, 1)]
+        convolutions = [
+            (shape.in_channels, shape.mid_channels, 3, 1),
+            (shape.mid_channels, shape.out_channels, 3, 1),
+        ]
     else:
         groups = XB_GROUPS if block_type == "XB" else 1
         convolutions = [
@@ -167,7 +171,9 @@ def _zero_branch(block_type: str, shape: BlockShape, model: State) -> State:
             (shape.mid_channels, shape.mid_channels, 3, groups),
             (shape.mid_channels, shape.out_channels, 1, 1),
         ]
-    norm_tensors = {tail.removeprefix("norm1."): tensor for tail, tensor in model.items() if tail.startswith("norm1.")}
+    norm_tensors = {
+        tail.removeprefix("norm1."): tensor for tail, tensor in model.items() if tail.startswith("norm1.")
+    }
     frozen = "running_var" in norm_tensors and "num_batches_tracked" not in norm_tensors
     like = model["conv1.weight"]
 
@@ -209,21 +215,22 @@ def _assemble(weights: _Weights, child: NetworkSpec) -> None:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Copy weights into a detector or backbone, like `load_state_dict`, but for what a new task or morph must change.
+    """Copy weights into a detector or backbone, all but what a new task or a morph must make fresh.
 
-    Class predictors and pyramid levels whose shapes don't fit keep what `module` has. Counts of batches, which only
-    some normalisations keep and none needs, may be there or not.
+    Class predictors and pyramid levels whose shapes don't fit keep what `module` has. Counts of batches,
+    which only some normalisations keep and none needs, may be there or not.
 
     Args:
         module: what to load into.
         state: its tensors are read only; they may be views of a shared buffer.
 
     Returns:
-        What did not fit and so is fresh, by module name and sorted, for example ``roi_heads.box_predictor`` or
-        ``backbone.fpn.inner_blocks.2``; empty if everything fitted.
+        What did not fit and so is fresh, by module name and sorted, for example ``roi_heads.box_predictor``
+        or ``backbone.fpn.inner_blocks.2``; empty if everything fitted.
 
     Raises:
-        ValueError: naming the keys, if anything else is missing, left over or of another shape; nothing is copied then.
+        ValueError: naming the keys, if anything else is missing, left over or of another shape; nothing is
+            copied then.
     """
     own = module.state_dict()
     fresh = set()

@@ -1,10 +1,10 @@
 """The padded feature pyramid: as many levels as stages are allowed, whatever the backbone has.
 
-torchvision's `FeaturePyramidNetwork` is always built for `max_stages` inputs. The inputs of stages that do not exist
-yet are the last stage's map, subsampled by 2 again and again.
+torchvision's `FeaturePyramidNetwork` is always built for `max_stages` inputs. The inputs of stages that do
+not exist yet are the last stage's map, subsampled by 2 again and again.
 
-Invariant: levels, names and state keys stay the same over a whole search; and a stage opened by `NewStage`, which
-subsamples in just this way, leaves every level's output bit-equal.
+Invariant: levels, names and state keys stay the same over a whole search; and a stage opened by `NewStage`,
+which subsamples in just this way, leaves every level's output bit-equal.
 """
 
 from collections import OrderedDict
@@ -44,7 +44,10 @@ class Pyramid(nn.Module):
         self.fpn = FeaturePyramidNetwork([*stage_channels, *padding], channels)
 
     def padded_features(self, images: Tensor) -> "OrderedDict[str, Tensor]":
-        """The pyramid's inputs, [B, C_l, ceil(H / 2^(l+2)), ceil(W / 2^(l+2))] under ``"0"`` to ``"max_stages - 1"``."""
+        """The pyramid's inputs: [B, 3, H, W] -> one [B, C_l, ceil(H / 2^(l+2)), ...] per level l = 0, 1, ...
+
+        They are named ``"0"``, ``"1"``, ... up to `max_stages` - 1.
+        """
         maps = list(self.body(images).values())
         while len(maps) < self.max_stages:
             maps.append(functional.max_pool2d(maps[-1], kernel_size=1, stride=2))

@@ -1,8 +1,9 @@
 """The lateral refit: a changed backbone under an unchanged pyramid (what SP-NAS's swap needs, section 3.1).
 
-When a stride moves past a doubling, a stage's map gets other channels, and the pyramid's lateral 1x1 convolution of
-that level no longer fits; after reignition every map means something else. The convolution that reproduces the old
-lateral's output best, in the sense of least squares on some training images, keeps most of the detector's accuracy.
+When a stride moves past a doubling, a stage's map gets other channels, and the pyramid's lateral 1x1
+convolution of that level no longer fits; after reignition every map means something else. The convolution
+that reproduces the old lateral's output best, in the sense of least squares on some training images, keeps
+most of the detector's accuracy.
 
 Invariant: the same detectors and images give the same laterals; nothing but these laterals changes.
 """
@@ -29,9 +30,10 @@ def refit_laterals(
     *,
     batch_size: int = 8,
 ) -> dict[int, float]:
-    """Fit the new detector's lateral convolutions to what the old one's give, by ridge regression in double precision.
+    """Fit the new detector's lateral convolutions to what the old one's give.
 
-    Both networks run in evaluation mode on the same images. Memory does not grow with their number.
+    This is ridge regression in double precision. Both networks run in evaluation mode on the same images, and
+    memory does not grow with the number of images.
 
     Args:
         old_detector: before the change, with its weights.
@@ -41,19 +43,22 @@ def refit_laterals(
         batch_size: images per forward pass.
 
     Returns:
-        For each refitted level the share of the old output's variance that the new one explains (R2, up to 1).
+        For each refitted level the share of the old output's variance that the new one explains (R2, at
+        most 1).
 
     Raises:
         ValueError: if the pyramids have different levels or channels, or there are no images.
     """
     old_laterals, new_laterals = _laterals(old_detector), _laterals(new_detector)
-    if [lateral.out_channels for lateral in old_laterals] != [lateral.out_channels for lateral in new_laterals]:
+    if [old.out_channels for old in old_laterals] != [new.out_channels for new in new_laterals]:
         raise ValueError("refit_laterals: the two detectors' pyramids differ in levels or channels")
     if levels is None:
         pairs = enumerate(zip(old_laterals, new_laterals, strict=True))
         levels = [level for level, (old, new) in pairs if old.in_channels != new.in_channels]
     fits = {
-        level: _LeastSquares(new_laterals[level].in_channels, new_laterals[level].out_channels, _device(new_detector))
+        level: _LeastSquares(
+            new_laterals[level].in_channels, new_laterals[level].out_channels, _device(new_detector)
+        )
         for level in levels
     }
     if not fits:
@@ -99,7 +104,9 @@ class _LeastSquares:
         inputs, cross = covariance[:cut, :cut], covariance[:cut, cut:]
         # the last term lets features that never vary have weight zero
         ridge = RIDGE * inputs.diagonal().mean() + torch.finfo(torch.float64).tiny ** 0.5
-        solution = torch.linalg.solve(inputs + ridge * torch.eye(cut, dtype=torch.float64, device=mean.device), cross)
+        solution = torch.linalg.solve(
+            inputs + ridge * torch.eye(cut, dtype=torch.float64, device=mean.device), cross
+        )
         lateral.weight.copy_(solution.T[:, :, None, None])
         assert lateral.bias is not None
         lateral.bias.copy_(mean[cut:] - mean[:cut] @ solution)
@@ -114,7 +121,8 @@ def _laterals(detector: FasterRCNN) -> list[nn.Conv2d]:
 
 
 def _device(detector: FasterRCNN) -> torch.device:
-    return next(detector.parameters()).device
+    parameter: Tensor = next(detector.parameters())
+    return parameter.device
 
 
 @contextmanager

@@ -21,8 +21,8 @@ class Subnet(nn.Module):
         """Build a copy of the stage's structure, and `up` at zero."""
         super().__init__()
         self.up = nn.Conv2d(shapes[-1].out_channels, shapes[0].in_channels, kernel_size=1)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        for parameter in self.up.parameters():
+            nn.init.zeros_(parameter)
         self.blocks = nn.Sequential(*(make_block(block_type, shape, normalization) for shape in shapes))
 
     def forward(self, x: Tensor, previous: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The papers' networks by name: Table 7's searched ones, and the hand-made ones they start from.
 
-Table 7 and the supplement's Figure 1 disagree in some run lengths. These are Figure 1's, with Table 7's doublings:
-they reproduce the supplement's multiply-adds to 1 %, `spnet_coco_xb` to 3.5 %. Those are the serial networks' figures
-(``.serial``).
+Table 7 and the supplement's Figure 1 disagree in some run lengths. These are Figure 1's, with Table 7's
+doublings: they reproduce the supplement's multiply-adds to 1 %, `spnet_coco_xb` to 3.5 %. Those are the
+serial networks' figures (``.serial``).
 """
 
 from models.architecture import Architecture
