@@ -123,7 +123,8 @@ def load_torchvision_weights(backbone: Backbone, state_dict: Mapping[str, Tensor
         raise ValueError(
             f"these torchvision weights are not of {backbone.spec.architecture} with stem "
             f"{backbone.spec.stem!r} and {backbone.spec.base_channels} base channels "
-            f"(they need stem 'resnet'): missing {few(missing)}; left over {few(left_over)}; of another shape {few(misfits)}"
+            f"(they need stem 'resnet'): missing {few(missing)}; left over {few(left_over)}; "
+            f"of another shape {few(misfits)}"
         )
     backbone.load_state_dict(renamed)
 

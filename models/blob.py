@@ -116,7 +116,7 @@ def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[
     """The checked dtype, shape and offsets of one tensor."""
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if (
-            code in _DTYPES and all(type(size) is int and 0 <= size < 2**63 for size in shape)
+            code in _DTYPES and all(type(size) is int and size >= 0 for size in shape) and _fits(shape)
         ):
             dtype = _DTYPES[code]
         case _:
@@ -129,6 +129,11 @@ def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"weights: {name!r} has {end - begin} bytes, which its shape {shape} does not need")
     return dtype, shape, begin, end
+
+
+def _fits(shape: list[int]) -> bool:
+    """Whether torch can count in this shape, even where one size is zero."""
+    return math.prod(max(size, 1) for size in shape) < 2**60
 
 
 def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:

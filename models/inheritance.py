@@ -23,9 +23,6 @@ from models.architecture import BlockShape, NetworkSpec
 from models.backbone import few
 from models.costs import XB_GROUPS
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply
-from models.refit import refit_laterals
-
-__all__ = ["inherit", "load_weights", "refit_laterals"]
 
 State = dict[str, Tensor]
 
@@ -43,12 +40,29 @@ class _Subnet:
 
 @dataclass
 class _Weights:
-    """A state dict sorted by place: its blocks in serial order, its subnets by stage, and all the rest."""
+    """A state dict sorted by place: its blocks in serial order, its subnets by stage, and all the rest.
+
+    Identity convolutions are made once for each form (inner and outer channels, kernel, groups, dtype): fresh
+    memory is what inheriting costs.
+    """
 
     prefix: str
     rest: State = field(default_factory=dict)
     blocks: list[State] = field(default_factory=list)
     subnets: list[list[_Subnet]] = field(default_factory=list)
+    identities: dict[tuple[int, int, int, int, torch.dtype], Tensor] = field(default_factory=dict)
+
+    def identity(self, like: Tensor, inner: int, outer: int, kernel: int, groups: int) -> Tensor:
+        """The weight of a convolution that computes the identity, as `torch.nn.init.dirac_` makes it."""
+        form = inner, outer, kernel, groups, like.dtype
+        if form not in self.identities:
+            weight = like.new_zeros(outer, inner // groups, kernel, kernel)
+            channels = torch.arange(outer, device=like.device)
+            within = channels % (outer // groups)
+            kept = within < inner // groups
+            weight[channels[kept], within[kept], kernel // 2, kernel // 2] = 1
+            self.identities[form] = weight
+        return self.identities[form]
 
 
 def inherit(state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Morph]) -> State:
@@ -60,9 +74,9 @@ def inherit(state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Mor
         morphs: in order.
 
     Returns:
-        The child's state dict. Its tensors are the parent's own wherever nothing is new. Where a stride has
-        passed a doubling, the detector's lateral convolution no longer fits: see `load_weights` and
-        `refit_laterals`.
+        The child's state dict. Its tensors are the parent's own wherever nothing is new, and equal new ones
+        may be one, so nobody may write to them. Where a stride has passed a doubling, the detector's lateral
+        convolution no longer fits: see `load_weights` and `models.refit.refit_laterals`.
 
     Raises:
         ValueError: if the weights are not of this spec, or a morph is not legal.
@@ -150,10 +164,11 @@ def _joined(weights: _Weights, spec: NetworkSpec) -> State:
 
 def _insert(weights: _Weights, child: NetworkSpec, index: int) -> None:
     model = weights.blocks[index - 1]
-    weights.blocks.insert(index, _zero_branch(child.architecture.block, child.blocks[index], model))
+    block = _zero_branch(weights, child.architecture.block, child.blocks[index], model)
+    weights.blocks.insert(index, block)
 
 
-def _zero_branch(block_type: str, shape: BlockShape, model: State) -> State:
+def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: State) -> State:
     """The weights of a block whose branch is exactly zero, with the model block's kind of normalisation.
 
     The convolutions are Dirac's (identities) and the last normalisation has scale and shift zero, so that it
@@ -180,24 +195,15 @@ def _zero_branch(block_type: str, shape: BlockShape, model: State) -> State:
     state: State = {}
     for number, (inner, outer, kernel, groups) in enumerate(convolutions, start=1):
         last = number == len(convolutions)
-        weight = like.new_zeros(outer, inner // groups, kernel, kernel)
-        if not (last and frozen):
-            _fill_dirac(weight, groups)
-        state[f"conv{number}.weight"] = weight
+        if last and frozen:
+            state[f"conv{number}.weight"] = like.new_zeros(outer, inner // groups, kernel, kernel)
+        else:
+            state[f"conv{number}.weight"] = weights.identity(like, inner, outer, kernel, groups)
         for tail, tensor in norm_tensors.items():
             ones = tail == "running_var" or (tail == "weight" and (frozen or not last))
             size = (outer,) if tensor.dim() else ()
             state[f"norm{number}.{tail}"] = tensor.new_ones(size) if ones else tensor.new_zeros(size)
     return state
-
-
-def _fill_dirac(weight: Tensor, groups: int) -> None:
-    """`torch.nn.init.dirac_`, which loops over channels, in one indexing."""
-    outer, inner, kernel, _ = weight.shape
-    channels = torch.arange(outer)
-    within = channels % (outer // groups)
-    kept = within < inner
-    weight[channels[kept], within[kept], kernel // 2, kernel // 2] = 1
 
 
 def _assemble(weights: _Weights, child: NetworkSpec) -> None:
