@@ -12,7 +12,7 @@ from workers.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, num_steps: int) -> float:
-    """The rate of one step: linear warm-up from 0, then a cosine from `lr` to `final_lr`, reached at the last step.
+    """The rate of one step: a linear warm-up from 0, then a cosine from `lr` to `final_lr` at the last step.
 
     Args:
         settings: rates are scaled by batch_size / lr_batch_size where the latter is given.
@@ -24,7 +24,9 @@ def learning_rate(settings: TrainingSettings, step: int, num_steps: int) -> floa
     if step < warmup:
         return scale * settings.lr * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(num_steps - warmup - 1, 1)
-    return scale * (settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2)
+    return scale * (
+        settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
+    )
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings, *, fused: bool) -> torch.optim.SGD:

@@ -1,6 +1,7 @@
 """What a worker is asked and what it answers.
 
-Invariant: a `Task`, its data, and the parent's weights determine the `TrainingResult` to the last bit on CPU, but for
+Invariant: a `Task`, its data, and the parent's weights determine the `TrainingResult` to the last bit on CPU,
+    but for
 `peak_memory_bytes`; in particular no seed is drawn anywhere but from `Task.seed`.
 """
 
@@ -23,7 +24,8 @@ class Task:
         spec: the network to train.
         morphs: what makes `spec` out of the parent's.
         training: the schedule.
-        seed: determines data order, flips, samplers and fresh weights; children that are compared have the same.
+        seed: determines data order, flips, samplers and fresh weights; children that are compared have the
+            same.
         start_weights: without a parent: None (random), ``torchvision:resnet18`` and the like, or a file.
     """
 
@@ -39,7 +41,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a training has come. `epoch` and `step` count what is done; `num_steps` is that of all epochs."""
+    """How far a training has come: the steps done, of how many in all epochs; the epoch counts from 1."""
 
     epoch: int
     num_epochs: int
@@ -67,7 +69,7 @@ class TrainingResult:
 
 
 class CandidateFailure(Exception):
-    """The candidate's own fault: the same task would fail anywhere (a loss that became NaN, weights that don't fit)."""
+    """The candidate's own fault: the same task would fail anywhere, as with a loss that became NaN."""
 
     def __init__(self, reason: str) -> None:
         """Keep the reason, one line."""

@@ -1,10 +1,11 @@
 """Data sets of every format behind one interface.
 
-`check_detection_data` and `check_classification_data` look at everything a training will read without decoding an
-image, and need no torch, so that a config is refused before anything starts. `open_detection_data` and
-`open_classification_data` give what the trainings read.
+`check_detection_data` and `check_classification_data` look at everything a training will read without
+decoding an image, and need no torch, so that a config is refused before anything starts.
+`open_detection_data` and `open_classification_data` give what the trainings read.
 
-Invariant: a format differs from another only in its own module; the trainings know `workers.data.interface` alone.
+Invariant: a format differs from another only in its own module; the trainings know `workers.data.interface`
+    alone.
 """
 
 from typing import assert_never
@@ -29,7 +30,8 @@ def open_detection_data(settings: DetectionDataSettings, *, key: str = "data") -
         key: the config's key of `settings`, for messages.
 
     Raises:
-        ValueError: for what is missing or refused, in one line that names key or file, value, and what is right.
+        ValueError: for what is missing or refused, in one line that names key or file, value, and what is
+            right.
     """
     match settings:
         case VocData():

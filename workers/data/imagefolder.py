@@ -66,13 +66,19 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
         split = getattr(settings, name)
         folder = root / split
         if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class")
+            raise ValueError(
+                f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class"
+            )
         found = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
         class_names = class_names or found
         if len(class_names) < 2:
-            raise ValueError(f"{key}.{name}: {folder} has {len(class_names)} folders; each of 2 or more classes has one")
+            raise ValueError(
+                f"{key}.{name}: {folder} has {len(class_names)} folders; each of 2 or more classes has one"
+            )
         if unknown := set(found) - set(class_names):
-            raise ValueError(f"{key}.{name}: {folder} has {sorted(unknown)[0]!r}, which is no class of the training split")
+            raise ValueError(
+                f"{key}.{name}: {folder} has {sorted(unknown)[0]!r}, which is no class of the training split"
+            )
         splits.append(_list(folder, found, class_names, f"{key}.{name}"))
     train, val = splits
     counts = np.bincount([label for _, label in (*train, *val)], minlength=len(class_names))
@@ -99,6 +105,8 @@ def _list(
     for name in found:
         images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
         if not images:
-            raise ValueError(f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there")
+            raise ValueError(
+                f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there"
+            )
         files += [(path, class_names.index(name)) for path in images]
     return files

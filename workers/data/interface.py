@@ -1,9 +1,10 @@
 """What a training reads, whatever the format.
 
-Images are bytes, [3, height, width], already resized; boxes are float32 [N, 4] as x1, y1, x2, y2 in pixels of the
-resized image, x2 and y2 exclusive; labels are int64 from 1 (0 is the background).
+Images are bytes, [3, height, width], already resized; boxes are float32 [N, 4] as x1, y1, x2, y2 in pixels of
+the resized image, x2 and y2 exclusive; labels are int64 from 1 (0 is the background).
 
-Invariant: `image(i)` and `target(i)` give the same values whenever and in whatever order they are asked for, and
+Invariant: `image(i)` and `target(i)` give the same values whenever and in whatever order they are asked for,
+    and
 callers don't write into what they get.
 """
 
@@ -80,6 +81,7 @@ class Problem:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
+        """One line."""
         more = ", ..." if self.count > len(self.examples) else ""
         return f"{self.count} x {self.kind}: {', '.join(self.examples)}{more}"
 
@@ -107,7 +109,9 @@ class DataReport:
         counts = ", ".join(
             f"{name} {count}" for name, count in zip(self.class_names, self.class_counts, strict=False)
         )
-        head = f"{self.num_train} training and {self.num_val} validation images; {counts or 'drawn on the fly'}"
+        head = (
+            f"{self.num_train} training and {self.num_val} validation images; {counts or 'drawn on the go'}"
+        )
         return (head, *(f"left out: {problem}" for problem in self.problems))
 
 

@@ -1,8 +1,8 @@
 """Coloured shapes on a grey ground, drawn on the fly: a data set that needs no download.
 
-Discs, squares, triangles and crosses of log-uniform size, turned by up to 25 degrees, over grey lines and under grey
-bars, with noise. The hue of most objects is drawn from their class's quarter of the circle, so that a network learns
-soon; that of the others is random, so that shape counts too.
+Discs, squares, triangles and crosses of log-uniform size, turned by up to 25 degrees, over grey lines and
+under grey bars, with noise. The hue of most objects is drawn from their class's quarter of the circle, so
+that a network learns soon; that of the others is random, so that shape counts too.
 
 Invariant: picture i of a split depends only on the settings, the split and i.
 """
@@ -207,7 +207,7 @@ def _colour(draws: np.random.Generator, label: int, hue_share: float) -> tuple[i
     hue = draws.uniform(label, label + 1) / len(CLASS_NAMES) if telling else draws.uniform()
     saturation, value = draws.uniform(0.7, 1.0), draws.uniform(0.7, 1.0)
     sixth = 6 * hue
-    ramps = [min(max(abs(sixth - 3) - 1, 0), 1), min(max(2 - abs(sixth - 2), 0), 1), min(max(2 - abs(sixth - 4), 0), 1)]
+    ramps = [min(max(ramp, 0), 1) for ramp in (abs(sixth - 3) - 1, 2 - abs(sixth - 2), 2 - abs(sixth - 4))]
     red, green, blue = (round(255 * value * (1 - saturation * (1 - ramp))) for ramp in ramps)
     return red, green, blue
 
@@ -230,7 +230,8 @@ def _outline(label: int, radius: float, turn: float) -> Polygon:
                 *((arm, radius), (-arm, radius), (-arm, arm), (-radius, arm), (-radius, -arm), (-arm, -arm)),
             ]
     cosine, sine = math.cos(turn), math.sin(turn)
-    return np.array(corners) @ np.array([[cosine, sine], [-sine, cosine]])
+    turned: Polygon = np.array(corners) @ np.array([[cosine, sine], [-sine, cosine]])
+    return turned
 
 
 def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

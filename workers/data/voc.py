@@ -1,20 +1,22 @@
 """Boxes in Pascal VOC layout: JPEGImages, Annotations, ImageSets/Main.
 
-Coordinates in the files count pixels from 1 and include both ends (the VOC development kit's convention), so a box
-(xmin, ymin, xmax, ymax) covers [xmin - 1, xmax) x [ymin - 1, ymax) here. A box whose xmax is not greater than its xmin,
-or ymax than ymin, has no area: tools that write such boxes mean corners. Boxes that reach over the border by one pixel
-(tools that count from 0) are cut there; those that reach farther are outside their image. ``difficult`` objects are
-ignored: left out of training, and neither right nor wrong in evaluation.
+Coordinates in the files count pixels from 1 and include both ends (the VOC development kit's convention), so
+a box (xmin, ymin, xmax, ymax) covers [xmin - 1, xmax) x [ymin - 1, ymax) here. A box whose xmax is not
+greater than its xmin, or ymax than ymin, has no area: tools that write such boxes mean corners. Boxes that
+reach over the border by one pixel (tools that count from 0) are cut there; those that reach farther are
+outside their image. ``difficult`` objects are ignored: left out of training, and neither right nor wrong in
+evaluation.
 
-A file is found by its image id in the split's list; paths and file names inside annotations are not used, and an id
-that leads out of the data's folder is refused.
+A file is found by its image id in the split's list; paths and file names inside annotations are not used, and
+an id that leads out of the data's folder is refused.
 
-Invariant: what is read is either in the data set or counted in the report, and no image is decoded to know it.
+Invariant: what is read is either in the data set or counted in the report, and no image is decoded to know
+    it.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -40,10 +42,16 @@ _BOX_KINDS = (NO_AREA, OUTSIDE)
 _IMAGE_KINDS = (NO_IMAGE, NO_ANNOTATION, NO_BOX)
 
 
+# x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
+Corners = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
     name: str
-    corners: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
+    corners: tuple[
+        float, float, float, float
+    ]  # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
     difficult: bool
 
 
@@ -58,7 +66,9 @@ class _Annotated:
 class _Split:
     """The images of one or more lists."""
 
-    def __init__(self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData) -> None:
+    def __init__(
+        self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData
+    ) -> None:
         self._annotated = annotated
         self._labels = {name: label for label, name in enumerate(class_names, start=1)}
         self._short_side, self._long_side = settings.short_side, settings.long_side
@@ -97,10 +107,12 @@ class _Split:
         annotated = self._annotated[index]
         try:
             with PillowImage.open(annotated.path) as stored:
-                resized = stored.convert("RGB").resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
+                resized = stored.convert("RGB").resize(
+                    self._resized(annotated), PillowImage.Resampling.BILINEAR
+                )
         except OSError as error:
             raise ValueError(
-                f"{annotated.path}: can't be read as an image ({error}); replace it or remove it from its list"
+                f"{annotated.path}: can't be read as an image ({error}); replace it or take it off its list"
             ) from error
         return channels_first(np.asarray(resized))
 
@@ -113,14 +125,14 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
         key: the config's key of `settings`, for messages.
 
     Raises:
-        ValueError: for a missing folder or list; for what is wrong where `invalid_boxes` is ``refuse`` or where it is
-            more than `max_invalid_share`; for a split that nothing is left of.
+        ValueError: for a missing folder or list; for what is wrong where `invalid_boxes` is ``refuse`` or
+            where it is more than `max_invalid_share`; for a split that nothing is left of.
     """
     root = Path(settings.root)
     if not root.is_dir():
         raise ValueError(
-            f"{key}.root: {settings.root!r} is no folder; it must hold JPEGImages, Annotations and ImageSets/Main, "
-            "or VOC2007 and the like with these"
+            f"{key}.root: {settings.root!r} is no folder; it must hold JPEGImages, Annotations and "
+            "ImageSets/Main, or VOC2007 and the like with these"
         )
     reader = _Reader(settings, root, key)
     train = reader.read("train", settings.train)
@@ -155,11 +167,16 @@ class _Reader:
     def read(self, part: str, splits: Sequence[str]) -> list[_Annotated]:
         """The images of some splits that have a box, in the order of the lists."""
         annotated = [
-            one for split in splits for image_id in self._ids(part, split) if (one := self._image(split, image_id))
+            one
+            for split in splits
+            for image_id in self._ids(part, split)
+            if (one := self._image(split, image_id))
         ]
         if not annotated:
             reasons = "; ".join(map(str, self.problems.all())) or "the lists are empty"
-            raise ValueError(f"{self._key}.{part}: {', '.join(splits)} has no image with a box left ({reasons})")
+            raise ValueError(
+                f"{self._key}.{part}: {', '.join(splits)} has no image with a box left ({reasons})"
+            )
         return annotated
 
     def check_shares(self) -> None:
@@ -173,17 +190,20 @@ class _Reader:
             if invalid > limit * total:
                 found = "; ".join(str(problem) for problem in self.problems.all() if problem.kind in kinds)
                 raise ValueError(
-                    f"{self._key}.max_invalid_share: {invalid} of {total} {what} are invalid, more than {limit:g} "
-                    f"of them ({found}); correct them or raise {self._key}.max_invalid_share"
+                    f"{self._key}.max_invalid_share: {invalid} of {total} {what} are invalid, more than "
+                    f"{limit:g} of them ({found}); correct them or raise {self._key}.max_invalid_share"
                 )
 
     def _ids(self, part: str, split: str) -> list[str]:
         path = self._folder(split) / "ImageSets" / "Main" / f"{split.rpartition('/')[2]}.txt"
         if not path.resolve().is_relative_to(self._root.resolve()):
-            raise ValueError(f"{self._key}.{part}: {split!r} leads out of {self._root}; name a split such as train")
+            raise ValueError(
+                f"{self._key}.{part}: {split!r} leads out of {self._root}; name a split such as train"
+            )
         if not path.is_file():
             raise ValueError(
-                f"{self._key}.{part}: split {split!r} needs the file {path}, one image id per line; it does not exist"
+                f"{self._key}.{part}: split {split!r} needs the file {path} with one image id per line; "
+                "it does not exist"
             )
         lines = path.read_text(encoding="utf-8").splitlines()
         return [line.split()[0] for line in lines if line.strip()]
@@ -199,48 +219,98 @@ class _Reader:
         image = folder / "JPEGImages" / image_id
         for path in (annotation, image):
             if not path.resolve().is_relative_to(self._root.resolve()):
-                raise ValueError(f"{self._key}.root: image id {image_id!r} of {split!r} leads out of {self._root}")
-        candidates = [image.with_name(image.name + suffix) for suffix in SUFFIXES]
-        path = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if path is None:
-            return self._leave_out(NO_IMAGE, candidates[0], "it does not exist")
+                raise ValueError(
+                    f"{self._key}.root: image id {image_id!r} of {split!r} leads out of {self._root}; "
+                    "give ids of files in it"
+                )
         try:
-            with PillowImage.open(path) as stored:
-                width, height = stored.size
-        except OSError as error:
-            return self._leave_out(NO_IMAGE, path, f"it can't be read ({error})")
-        try:
-            objects = parse_xml(annotation).getroot().findall("object")
-            boxes = [_box(element) for element in objects]
-        except (OSError, ParseError, DefusedXmlException, ValueError) as error:
-            return self._leave_out(NO_ANNOTATION, annotation, f"it can't be read ({error})")
-        valid = tuple(filter(None, (self._valid(box, width, height, annotation) for box in boxes)))
-        if not valid:
-            return self._leave_out(NO_BOX, annotation, "no box is left in it")
-        return _Annotated(path=path, width=width, height=height, boxes=valid)
+            path, width, height = _header(image)
+            written = _boxes(annotation)
+            listed = [box for box in written if self._is_listed(box, annotation)]
+            boxes = [box for box in listed if self._keeps(box, width, height, annotation)]
+            if written and not listed:
+                return None
+            if not boxes:
+                raise _Invalid(NO_BOX, annotation, "no box is left in it")
+        except _Invalid as problem:
+            self._leave_out(problem)
+            return None
+        cut = tuple(replace(box, corners=_cut(box.corners, width, height)) for box in boxes)
+        return _Annotated(path=path, width=width, height=height, boxes=cut)
 
-    def _valid(self, box: _Box, width: int, height: int, annotation: Path) -> _Box | None:
-        """The box cut to the image, or None where it is left out."""
+    def _is_listed(self, box: _Box, annotation: Path) -> bool:
+        """Whether a box is of a class that is asked for."""
+        if self._settings.classes is None or box.name in self._settings.classes:
+            return True
+        self.problems.add(UNKNOWN_CLASS, f"{annotation.name} {box.name}")
+        return False
+
+    def _keeps(self, box: _Box, width: int, height: int, annotation: Path) -> bool:
+        """Whether a box is valid."""
         self._num_boxes += 1
-        if self._settings.classes is not None and box.name not in self._settings.classes:
-            self.problems.add(UNKNOWN_CLASS, f"{annotation.name} ({box.name})")
-            return None
-        left, top, right, bottom = box.corners
-        as_written = f"{box.name} ({left + 1:g}, {top + 1:g}, {right:g}, {bottom:g})"
-        if right - left <= 1 or bottom - top <= 1:
-            self._leave_out(NO_AREA, annotation, f"{as_written} needs xmax > xmin and ymax > ymin", as_written)
-            return None
-        if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
-            reason = f"{as_written} needs 1 <= x <= {width} and 1 <= y <= {height}"
-            self._leave_out(OUTSIDE, annotation, reason, as_written)
-            return None
-        cut = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
-        return _Box(name=box.name, corners=cut, difficult=box.difficult)
+        try:
+            _check_box(box, width, height, annotation)
+        except _Invalid as problem:
+            self._leave_out(problem)
+            return False
+        return True
 
-    def _leave_out(self, kind: str, path: Path, reason: str, value: str = "") -> None:
+    def _leave_out(self, problem: "_Invalid") -> None:
         if self._settings.invalid_boxes == "refuse":
-            raise ValueError(f"{path}: {kind}: {reason}; correct it, or set {self._key}.invalid_boxes to drop")
-        self.problems.add(kind, f"{path.name} {value}".strip())
+            raise ValueError(
+                f"{problem.path}: {problem.kind}: {problem.reason}; correct it, or set "
+                f"{self._key}.invalid_boxes to drop"
+            )
+        self.problems.add(problem.kind, f"{problem.path.name} {problem.value}".strip())
+
+
+class _Invalid(Exception):
+    """Something that can't be used: its kind, file, what would be right, and the value."""
+
+    def __init__(self, kind: str, path: Path, reason: str, value: str = "") -> None:
+        super().__init__(reason)
+        self.kind, self.path, self.reason, self.value = kind, path, reason, value
+
+
+def _header(image: Path) -> tuple[Path, int, int]:
+    """The image's file, width and height; its pixels are not read."""
+    candidates = [image.with_name(image.name + suffix) for suffix in SUFFIXES]
+    path = next(filter(Path.is_file, candidates), None)
+    if path is None:
+        raise _Invalid(NO_IMAGE, candidates[0], f"it does not exist, nor with {', '.join(SUFFIXES[1:3])}")
+    try:
+        with PillowImage.open(path) as stored:
+            return path, stored.width, stored.height
+    except OSError as error:
+        raise _Invalid(NO_IMAGE, path, f"it can't be read ({error})") from error
+
+
+def _boxes(annotation: Path) -> list[_Box]:
+    """The objects as written."""
+    try:
+        return [_box(element) for element in parse_xml(annotation).iterfind("object")]
+    except FileNotFoundError as error:
+        raise _Invalid(NO_ANNOTATION, annotation, "it does not exist") from error
+    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
+        raise _Invalid(NO_ANNOTATION, annotation, f"it can't be read ({error})") from error
+
+
+def _check_box(box: _Box, width: int, height: int, annotation: Path) -> None:
+    """Refuse a box without area or outside its image."""
+    left, top, right, bottom = box.corners
+    as_written = f"{box.name} ({left + 1:g}, {top + 1:g}, {right:g}, {bottom:g})"
+    if right - left <= 1 or bottom - top <= 1:
+        reason = f"{as_written} needs xmax > xmin and ymax > ymin"
+        raise _Invalid(NO_AREA, annotation, reason, as_written)
+    if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
+        reason = f"{as_written} needs 1 <= x <= {width} and 1 <= y <= {height}"
+        raise _Invalid(OUTSIDE, annotation, reason, as_written)
+
+
+def _cut(corners: Corners, width: int, height: int) -> Corners:
+    """The part of a box within its image."""
+    left, top, right, bottom = corners
+    return max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
 
 
 def _box(element: Element) -> _Box:

@@ -1,0 +1,127 @@
+"""Pretraining a backbone as a classifier: the reignition of SP-NAS, section 3.1.
+
+Invariant: the blob holds the backbone alone, its keys without a detector's prefix, so that any detector of
+    the same
+spec takes it over.
+"""
+
+import json
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.backbone import Backbone
+from models.blob import pack
+from workers.data.interface import ClassificationData, ClassificationSet
+from workers.loop import autocast, normalization_of, on_device, peak_memory_bytes, pick_device, run_steps
+from workers.seeding import seed_everything
+from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
+
+
+class Classifier(nn.Module):
+    """A backbone, its last map averaged, and one linear layer."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        """Put a fresh linear layer on the backbone."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.spec.stage_channels[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, num_classes]."""
+        last = next(reversed(self.backbone(images).values()))
+        logits: Tensor = self.head(last.mean((2, 3)))
+        return logits
+
+
+def pretrain(
+    task: Task,
+    *,
+    data: ClassificationData,
+    on_progress: OnProgress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> TrainingResult:
+    """Train a fresh build of the task's network as a classifier.
+
+    Args:
+        task: the network, schedule and seed; it has no morphs.
+        data: what to classify.
+        on_progress: told every few steps.
+        should_stop: asked before each step.
+
+    Returns:
+        ``top1`` on the evaluation split, and the backbone's weights with spec and kind.
+
+    Raises:
+        CandidateFailure: when the loss is not finite.
+        TrainingStopped: when `should_stop` says so.
+    """
+    device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    draws = seed_everything(task.seed)
+    model = Classifier(Backbone(task.spec, normalization_of(task.training)), len(data.class_names))
+    model = on_device(model, device)
+    labels = torch.tensor([data.train.label(index) for index in range(len(data.train))], device=device)
+    model.train()
+
+    def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> Tensor:
+        images = _batch(data, data.train, indices, device, flips, draws)
+        with autocast(device):
+            return functional.cross_entropy(model(images), labels[torch.from_numpy(indices).to(device)])
+
+    run_steps(
+        model,
+        task.training,
+        num_images=len(data.train),
+        draws=draws,
+        loss_of=loss_of,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    return TrainingResult(
+        metrics={"top1": _top1(model, data, task.training.batch_size, device)},
+        weights=pack(
+            model.backbone.state_dict(), {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}
+        ),
+        peak_memory_bytes=peak_memory_bytes(device),
+    )
+
+
+def _top1(model: Classifier, data: ClassificationData, batch_size: int, device: torch.device) -> float:
+    """The share of the evaluation split that is classified rightly."""
+    model.eval()
+    num_right = 0
+    with torch.inference_mode(), autocast(device):
+        for start in range(0, len(data.val), batch_size):
+            indices = np.arange(start, min(start + batch_size, len(data.val)))
+            predicted = model(_batch(data, data.val, indices, device)).argmax(1).tolist()
+            num_right += sum(
+                guess == data.val.label(int(index)) for index, guess in zip(indices, predicted, strict=True)
+            )
+    return num_right / len(data.val)
+
+
+def _batch(
+    data: ClassificationData,
+    split: ClassificationSet,
+    indices: NDArray[np.int64],
+    device: torch.device,
+    flips: NDArray[np.bool_] | None = None,
+    draws: np.random.Generator | None = None,
+) -> Tensor:
+    """Normalised crops [B, 3, side, side]: at random places with `draws`, else the middle."""
+    side = data.image_size
+    crops = np.empty((len(indices), 3, side, side), dtype=np.uint8)
+    for row, index in enumerate(indices.tolist()):
+        image = split.image(index)
+        room = image.shape[1] - side
+        top, left = draws.integers(0, room + 1, 2) if draws is not None else (room // 2, room // 2)
+        crop = image[:, top : top + side, left : left + side]
+        crops[row] = crop[:, :, ::-1] if flips is not None and flips[row] else crop
+    mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
+    std = torch.tensor(data.std, device=device).view(3, 1, 1)
+    return (torch.from_numpy(crops).to(device).float().div_(255) - mean) / std

@@ -1,0 +1,231 @@
+"""Training and evaluating a detector: the fast scheme of SP-NAS, section 3.3.
+
+Invariant: a child starts from its parent's function as far as its morphs keep it; what is fresh is named in
+    the notes.
+On CPU, training is in float32 on one thread and the same task gives the same bits.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from models.architecture import NetworkSpec
+from models.blob import pack, unpack
+from models.detectors import build_detector
+from models.inheritance import inherit, load_weights
+from models.refit import refit_laterals
+from workers.data.interface import DetectionData, DetectionSet, Image, Target
+from workers.loop import autocast, normalization_of, on_device, peak_memory_bytes, pick_device, run_steps
+from workers.metrics.average_precision import Detections, average_precision
+from workers.seeding import seed_everything
+from workers.settings import DetectorSettings
+from workers.start_weights import load_start_weights
+from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
+
+NUM_REFIT_IMAGES = 64
+BODY = "backbone.body."
+LATERAL = "backbone.fpn.inner_blocks."
+
+Buffer = NDArray[np.uint8] | bytes
+
+
+def train_detector(
+    task: Task,
+    *,
+    data: DetectionData,
+    detector: DetectorSettings,
+    max_stages: int,
+    parent: Buffer | None = None,
+    backbone: Buffer | None = None,
+    on_progress: OnProgress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> TrainingResult:
+    """Build, inherit, train and evaluate one detector.
+
+    Args:
+        task: the network, its morphs, schedule and seed.
+        data: what to train and evaluate on.
+        detector: everything but the backbone.
+        max_stages: pyramid levels, the same over a whole search.
+        parent: a detector's blob to grow from; see `prepare_detector`.
+        backbone: a backbone's blob, from reignition.
+        on_progress: told every few steps.
+        should_stop: asked before each step.
+
+    Returns:
+        COCO's metrics on the evaluation split, and the weights with spec, kind and class names.
+
+    Raises:
+        CandidateFailure: when the loss is not finite.
+        TrainingStopped: when `should_stop` says so.
+        ValueError: when weights and network don't fit.
+    """
+    device = pick_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    model, notes = prepare_detector(
+        task, data=data, detector=detector, max_stages=max_stages, parent=parent, backbone=backbone
+    )
+    draws = seed_everything(task.seed)  # again, so that samplers draw alike whatever was fresh
+    model.train()
+
+    def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> Tensor:
+        images, targets = _batch(data.train, indices, flips, device)
+        with autocast(device):
+            losses: dict[str, Tensor] = model(images, targets)
+        return torch.stack(tuple(losses.values())).sum()
+
+    run_steps(
+        model,
+        task.training,
+        num_images=len(data.train),
+        draws=draws,
+        loss_of=loss_of,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    metrics = evaluate_detector(model, data.val, data.class_names, batch_size=task.training.batch_size)
+    metadata = {
+        "spec": json.dumps(task.spec.to_dict()),
+        "kind": task.kind,
+        "classes": json.dumps(data.class_names),
+    }
+    return TrainingResult(
+        metrics=metrics,
+        weights=pack(model.state_dict(), metadata),
+        peak_memory_bytes=peak_memory_bytes(device),
+        notes=notes,
+    )
+
+
+def prepare_detector(
+    task: Task,
+    *,
+    data: DetectionData,
+    detector: DetectorSettings,
+    max_stages: int,
+    parent: Buffer | None = None,
+    backbone: Buffer | None = None,
+) -> tuple[FasterRCNN, tuple[str, ...]]:
+    """The detector of a task before its first step, on its device.
+
+    - A parent alone: its weights, morphed. Where a stride has passed a doubling, the level's lateral
+      convolution is refitted by least squares.
+    - A parent and a backbone: the parent's neck and heads on that backbone, every lateral convolution
+      refitted to what the parent's network gave (the refresh after a reignition).
+    - A backbone alone: fresh neck and heads on it.
+    - Neither: `Task.start_weights`.
+
+    Returns:
+        The detector, and notes on what was refitted or had to be fresh.
+    """
+    seed_everything(task.seed)
+    device = pick_device()
+
+    def build(spec: NetworkSpec) -> FasterRCNN:
+        model = build_detector(
+            spec,
+            len(data.class_names),
+            max_stages=max_stages,
+            normalization=normalization_of(task.training),
+            image_mean=data.mean,
+            image_std=data.std,
+            **detector.model_dump(exclude={"kind"}),
+        )
+        return on_device(model, device)
+
+    model = build(task.spec)
+    if parent is None:
+        if backbone is None:
+            return model, load_start_weights(model, task.spec, task.start_weights)
+        state, _ = unpack(backbone)
+        load_weights(model.backbone.body, state)
+        return model, ("neck and heads are fresh",)
+
+    old_state, metadata = unpack(parent)
+    old_spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+    if backbone is None:
+        state = inherit(old_state, old_spec, task.morphs)
+    else:
+        body, _ = unpack(backbone)
+        state = {key: tensor for key, tensor in old_state.items() if not key.startswith(BODY)}
+        state |= {BODY + key: tensor for key, tensor in body.items()}
+    fresh = load_weights(model, state)
+    moved = [int(name.removeprefix(LATERAL)) for name in fresh if name.startswith(LATERAL)]
+    levels = range(max_stages) if backbone is not None else moved
+    notes = [f"{name} is fresh" for name in fresh if not name.startswith(LATERAL)]
+    if levels:
+        old = build(old_spec)
+        load_weights(old, old_state)
+        chosen = (
+            np.linspace(0, len(data.train) - 1, min(NUM_REFIT_IMAGES, len(data.train)))
+            .round()
+            .astype(np.int64)
+        )
+        images, _ = _batch(data.train, chosen, np.zeros(len(chosen), dtype=np.bool_), device)
+        refitted = refit_laterals(old, model, images, levels)
+        notes += [f"{LATERAL}{level} is refitted, R2 {r2:.3f}" for level, r2 in sorted(refitted.items())]
+    return model, tuple(notes)
+
+
+def evaluate_detector(
+    model: FasterRCNN, split: DetectionSet, class_names: Sequence[str], *, batch_size: int
+) -> dict[str, float]:
+    """COCO's metrics of a detector on a split; the detector is left in evaluation mode."""
+    device = next(model.parameters()).device
+    model.eval()
+    found = []
+    with torch.inference_mode(), autocast(device):
+        for start in range(0, len(split), batch_size):
+            images = _images(
+                [split.image(index) for index in range(start, min(start + batch_size, len(split)))], device
+            )
+            for detected in model(images):
+                found.append(
+                    Detections(
+                        boxes=detected["boxes"].float().cpu().numpy(),
+                        labels=detected["labels"].cpu().numpy(),
+                        scores=detected["scores"].float().cpu().numpy(),
+                    )
+                )
+    return average_precision([split.target(index) for index in range(len(split))], found, class_names)
+
+
+def _batch(
+    split: DetectionSet, indices: NDArray[np.int64], flips: NDArray[np.bool_], device: torch.device
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Images in [0, 1] and targets of a batch, some of them flipped from left to right."""
+    images, targets = [], []
+    for index, flip in zip(indices.tolist(), flips.tolist(), strict=True):
+        image, target = split.image(index), split.target(index)
+        images.append(image[:, :, ::-1] if flip else image)
+        targets.append(_boxes(target, image.shape[2] if flip else None, device))
+    return _images(images, device), targets
+
+
+def _images(images: Sequence[Image], device: torch.device) -> list[Tensor]:
+    """Bytes to float32 in [0, 1]; in one piece where all have one size."""
+
+    def scaled(pixels: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(pixels).to(device, non_blocking=True).float().div_(255)
+
+    if len({image.shape for image in images}) == 1:
+        return list(scaled(np.stack(images)).unbind())
+    return [scaled(np.ascontiguousarray(image)) for image in images]
+
+
+def _boxes(target: Target, flipped_width: int | None, device: torch.device) -> dict[str, Tensor]:
+    """Torchvision's form of a target, without what is to be ignored."""
+    boxes = target.boxes[~target.ignore]
+    if flipped_width is not None:
+        boxes = boxes[:, [2, 1, 0, 3]]
+        boxes[:, [0, 2]] = flipped_width - boxes[:, [0, 2]]
+    return {
+        "boxes": torch.from_numpy(np.ascontiguousarray(boxes)).to(device),
+        "labels": torch.from_numpy(target.labels[~target.ignore]).to(device),
+    }

@@ -1,0 +1,85 @@
+"""What a search starts from: nothing, torchvision's ImageNet weights, or a file.
+
+Invariant: weights are only put where encoding, stem and base channels are theirs; nothing is unpickled but
+    tensors.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+from torchvision.models.detection import FasterRCNN
+
+from models.architecture import NetworkSpec
+from models.backbone import Backbone, load_torchvision_weights
+from models.blob import unpack
+from models.inheritance import load_weights
+from workers.start_names import TORCHVISION, check_start_weights
+from workers.task import CandidateFailure
+
+
+def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | None) -> tuple[str, ...]:
+    """Put the weights a search starts from into a fresh detector.
+
+    Args:
+        detector: its ``backbone.body`` is the backbone; it is changed in place.
+        spec: what it was built from.
+        weights: None leaves it fresh; ``torchvision:resnet18`` and the like; or a file: a blob of ours (of a
+            backbone or a whole detector), or a state dict saved by torch, ours or a torchvision ResNet's.
+
+    Returns:
+        What had to stay fresh, for the log.
+
+    Raises:
+        ValueError: where the weights are not of this network.
+        CandidateFailure: where they can't be had.
+    """
+    if weights is None:
+        return ()
+    check_start_weights(weights, spec)
+    body = detector.backbone.body
+    assert isinstance(body, Backbone)
+    if weights in TORCHVISION:
+        load_torchvision_weights(body, _download(weights))
+        return ("neck and heads are fresh",)
+    state = _read(Path(weights), spec)
+    if any(key.startswith("layer1.") for key in state):
+        load_torchvision_weights(body, state)
+        return ("neck and heads are fresh",)
+    if any(key.startswith("backbone.body.") for key in state):
+        return tuple(f"{name} is fresh" for name in load_weights(detector, state))
+    load_weights(body, state)
+    return ("neck and heads are fresh",)
+
+
+def _download(weights: str) -> dict[str, Tensor]:
+    name = TORCHVISION[weights].model
+    try:
+        state: dict[str, Tensor] = get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
+            progress=False, check_hash=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise CandidateFailure(
+            f"start.weights: {weights!r} could not be downloaded ({error}); give start.weights a file that "
+            f"holds torchvision's {name} state_dict, or let this machine reach download.pytorch.org"
+        ) from error
+    return state
+
+
+def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        state, metadata = unpack(path.read_bytes())
+        stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
+        if stored != spec:
+            raise ValueError(
+                f"start.weights: {path} holds {stored.architecture} (stem {stored.stem}, base channels "
+                f"{stored.base_channels}, shortcuts {stored.shortcuts}), the start is {spec.architecture} "
+                f"({spec.stem}, {spec.base_channels}, {spec.shortcuts}); start from what stands in the file"
+            )
+        return state
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ValueError(f"start.weights: {path} is no state dict of tensors; save model.state_dict()")
+    return loaded
