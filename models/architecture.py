@@ -203,9 +203,7 @@ class NetworkSpec:
         if self.base_channels < 1:
             raise ValueError(f"base_channels: {self.base_channels} is not a positive number")
         if self.architecture.block == "XB" and self.base_channels % 16:
-            raise ValueError(
-                f"base_channels: {self.base_channels} is not a multiple of 16, which XB's 32 groups need"
-            )
+            raise ValueError(f"base_channels: {self.base_channels} is not a multiple of 16, which XB's 32 groups need")
         if len(self.shortcuts) != self.architecture.num_blocks or set(self.shortcuts) - set(SHORTCUT_NAMES):
             raise ValueError(
                 f"shortcuts: {self.shortcuts!r} are not {self.architecture.num_blocks} letters of i, s and p"
@@ -280,9 +278,7 @@ class NetworkSpec:
         )
 
 
-def _shapes(
-    architecture: Architecture, base_channels: int
-) -> list[tuple[int, int, int, int, int, int]]:
+def _shapes(architecture: Architecture, base_channels: int) -> list[tuple[int, int, int, int, int, int]]:
     """(stage, position, stride, in, mid, out) of every serial block."""
     expansion = 1 if architecture.block == "BB" else 4
     widening = 2 if architecture.block == "XB" else 1

@@ -1,0 +1,1 @@
+"""Decides what to try next, where it runs, and what is remembered."""

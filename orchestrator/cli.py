@@ -1,0 +1,171 @@
+"""The command line: ``spnas search``, ``status``, ``stop`` and ``arch``.
+
+Invariant: what a user got wrong is one line on standard error and exit code 2, before Ray starts; a run that had to
+stop is one line and exit code 1, and the same command goes on.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from models.architecture import Architecture, NetworkSpec
+from orchestrator.errors import RunStopped, UserError
+
+if TYPE_CHECKING:
+    from workers.storage import RunFolder
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Search the best object-detection backbone for your own data, as SP-NAS does.",
+)
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+RunPath = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]
+
+
+def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            _fail(str(error), 2)
+        except RunStopped as error:
+            _fail(f"stopped: {error}\nNothing is lost; the same command goes on.", 1)
+        except KeyboardInterrupt:
+            _fail("interrupted. Nothing finished is lost; the same command goes on.", 130)
+
+    return run
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(text, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+@_one_line_errors
+def search(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as experiments/shapes.yaml.", show_default=False)],
+    run: Annotated[Path, typer.Option(help="The run's folder; a run that is there goes on.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Keys to set otherwise.", show_default=False),
+    ] = None,
+) -> None:
+    """Start a search, or go on with it."""
+    from orchestrator.config import check_environment, load_config
+    from orchestrator.console import ConsoleObserver, summary_table
+    from orchestrator.driver import Driver, RunLock, open_run
+
+    settings = load_config(config, overrides or [])
+    reports = check_environment(settings)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    folder, changed = open_run(settings, run)
+    lock = RunLock(folder)
+    if not lock.acquire():
+        raise UserError(
+            f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
+        )
+    for report in reports:
+        for line in report.lines():
+            console.print(line, soft_wrap=True)
+    observer = ConsoleObserver(settings, console)
+    driver = Driver(settings, folder, observer)
+    try:
+        reason = driver.run(changed)
+    finally:
+        observer.close()
+        lock.release()
+    console.print(f"\n{reason}", soft_wrap=True)
+    console.print(summary_table(settings, driver.history))
+
+
+@app.command()
+@_one_line_errors
+def status(
+    run: RunPath,
+    last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
+) -> None:
+    """Show how far a run has come."""
+    from orchestrator.config import load_config
+    from orchestrator.console import status_table, summary_table
+    from orchestrator.driver import RunLock
+    from orchestrator.history import History
+    from orchestrator.journal import Journal
+
+    folder = _run_folder(run)
+    settings = load_config(folder.config)
+    history = History.fold(settings, Journal(folder.journal))
+    lock = RunLock(folder)
+    alive = not lock.acquire()
+    lock.release()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    state = history.state
+    life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
+    console.print(
+        f"{run}: {life}; {state.phase} {state.round}, {len(state.population)} jobs finished, {len(state.pending)} pending, "
+        f"stuck {state.counter}",
+        soft_wrap=True,
+    )
+    console.print(status_table(settings, history, last))
+    console.print(summary_table(settings, history))
+
+
+@app.command()
+@_one_line_errors
+def stop(run: RunPath) -> None:
+    """End a run after what is pending; the same search command goes on later."""
+    from orchestrator.driver import RunLock
+
+    folder = _run_folder(run)
+    lock = RunLock(folder)
+    if lock.acquire():
+        lock.release()
+        print(f"{run}: no driver works on it; nothing to stop")
+        return
+    folder.stop_request.touch()
+    print(f"{run}: will end after what is pending")
+
+
+@app.command()
+@_one_line_errors
+def arch(
+    encoding: Annotated[str, typer.Argument(help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)".', show_default=False)],
+    stem: Annotated[
+        Literal["deep", "resnet"], typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool.")
+    ] = "deep",
+    base_channels: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
+    height: Annotated[int, typer.Option(min=1, help="Image height for the FLOPs.")] = 224,
+    width: Annotated[int, typer.Option(min=1, help="Image width for the FLOPs.")] = 224,
+) -> None:
+    """Show stages, strides, channels, FLOPs and parameters of an encoding, as freshly built."""
+    from orchestrator.console import architecture_table
+
+    try:
+        spec = NetworkSpec.fresh(Architecture.parse(encoding), stem, base_channels)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(f"{spec.architecture}, stem {stem}, base channels {base_channels}, {height} x {width} pixels")
+    console.print(architecture_table(spec, height, width))
+
+
+def _run_folder(path: Path) -> "RunFolder":
+    from workers.storage import RunFolder
+
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise UserError(f"run {path}: is not a run's folder (no config.yaml); give the folder of `spnas search --run`")
+    return folder
+
+
+if __name__ == "__main__":
+    app()

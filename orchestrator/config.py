@@ -1,0 +1,381 @@
+"""What a user writes: one YAML file, checked whole before anything starts.
+
+Invariant: a `RunConfig` that loads is one that can run: every key is known, every recipe merges, the start network
+parses and lies within the limits. What needs the disk or the cluster is checked by `check_environment`.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.architecture import Architecture, NetworkSpec
+from orchestrator.errors import UserError
+from orchestrator.search.settings import (
+    Limits,
+    Objective,
+    ParallelSettings,
+    SearchSettings,
+    SerialSettings,
+    Settings,
+)
+from workers.data import DataReport, check_classification_data, check_detection_data
+from workers.settings import (
+    DetectionDataSettings,
+    DetectorSettings,
+    ReignitionSettings,
+    TrainingSettings,
+    VocData,
+)
+from workers.start_names import check_start_weights
+
+# Keys that may change when a run goes on: what could repair a failure, and what the history does not depend on.
+CHANGEABLE = (
+    "budget.*",
+    "fleet.num_workers",
+    "fleet.cpus_per_worker",
+    "fleet.max_attempts",
+    "fleet.max_failures_in_a_row",
+    "*.root",
+    "*.cache_bytes",
+    "*.batch_size",
+)
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+
+
+class StartConfig(Settings):
+    """The network that the search starts from, and its weights."""
+
+    architecture: str = Field(description="an encoding such as BB(11,d1,d1,d1)")
+    stem: Literal["deep", "resnet"] = Field("deep", description="two strided 3x3 convolutions, or 7x7 and max-pool")
+    base_channels: int = Field(64, ge=1, description="channels of the stem and of the first blocks")
+    weights: str | None = Field(
+        None, description="torchvision:resnet50 and the like, a file, pretrain, or null for random weights"
+    )
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ for the start")
+
+    @field_validator("architecture")
+    @classmethod
+    def _parses(cls, text: str) -> str:
+        return str(Architecture.parse(text))
+
+    @model_validator(mode="after")
+    def _builds(self) -> Self:
+        if any(Architecture.parse(self.architecture).subnets):
+            raise ValueError(f"architecture {self.architecture} has subnets; a search starts from a serial network")
+        NetworkSpec.fresh(Architecture.parse(self.architecture), self.stem, self.base_channels)
+        return self
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The start network as a fresh build."""
+        return NetworkSpec.fresh(Architecture.parse(self.architecture), self.stem, self.base_channels)
+
+
+class ParallelConfig(ParallelSettings):
+    """The parallel level with its training."""
+
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ in this level")
+
+
+class BudgetConfig(Settings):
+    """When to end early; a later command with a larger budget goes on."""
+
+    max_candidates: int | None = Field(None, ge=1, description="candidates of the whole search")
+    max_gpu_hours: float | None = Field(None, gt=0, description="hours of all workers' devices (CPUs where no GPU is)")
+    deadline: datetime | None = Field(None, description="a time such as 2026-12-24T18:00:00Z; UTC if no zone is given")
+
+
+class FinalConfig(Settings):
+    """Full training of the winner; every other key is one of training's."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    start: Literal["search"] = Field("search", description="train on from the search's weights")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The keys of training that differ."""
+        return dict(self.model_extra or {})
+
+
+class FleetConfig(Settings):
+    """The workers: one actor for each node, or for each share of one."""
+
+    num_workers: int = Field(1, ge=1, description="node workers")
+    gpus_per_worker: int = Field(0, ge=0, le=1, description="GPUs of each worker; 0 trains on the CPU")
+    cpus_per_worker: int = Field(1, ge=1, description="CPUs of each worker")
+    max_attempts: int = Field(4, ge=1, description="tries of one job when workers or nodes are lost")
+    max_failures_in_a_row: int = Field(5, ge=1, description="failed candidates in a row that stop the run")
+
+
+class RunConfig(Settings):
+    """One search."""
+
+    algorithm: Literal["spnas"] = Field("spnas", description="the search algorithm")
+    seed: int = Field(0, ge=0, description="one seed, one history")
+    objective: Objective = Field(default_factory=Objective, description="what is optimised")
+    start: StartConfig
+    serial: SerialSettings = Field(default_factory=SerialSettings, description="the serial level")
+    parallel: ParallelConfig | None = Field(
+        default_factory=ParallelConfig, description="the parallel level; null leaves it out"
+    )
+    budget: BudgetConfig = Field(default_factory=BudgetConfig, description="when to end early")
+    detector: DetectorSettings = Field(default_factory=DetectorSettings, description="the detector")
+    data: DetectionDataSettings
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description="the fast scheme")
+    reignition: ReignitionSettings | None = Field(None, description="how a backbone is pretrained")
+    final: FinalConfig | None = Field(None, description="full training of the winner; null leaves it out")
+    fleet: FleetConfig = Field(default_factory=FleetConfig, description="the workers")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for name in self._recipe_names():
+            recipe = self.recipe(name)
+            if recipe.batch_size == 1 and recipe.normalization in ("batch", "sync") and name != "reignition":
+                raise _at(
+                    "training.normalization",
+                    f"{recipe.normalization!r} does not work with the {name} recipe's batch_size 1; "
+                    "use frozen or group, or a larger batch_size",
+                )
+        if self.reignition is None and (self.serial.reignite or self.start.weights == "pretrain"):
+            key = "serial.reignite is true" if self.serial.reignite else "start.weights is pretrain"
+            raise _at("reignition", f"missing, but {key}; give reignition.data, or set that otherwise")
+        if self.objective.metric not in METRICS and not self.objective.metric.startswith("AP/"):
+            raise _at("objective.metric", f"{self.objective.metric!r} is none of {', '.join(METRICS)}, AP/CLASS")
+        architecture = self.start.spec.architecture
+        for count, least, most in (
+            (architecture.num_blocks, "min_blocks", "max_blocks"),
+            (architecture.num_stages, "min_stages", "max_stages"),
+        ):
+            lowest, highest = getattr(self.serial, least), getattr(self.serial, most)
+            if not lowest <= count <= highest:
+                raise _at(
+                    "start.architecture",
+                    f"{architecture} has {count} {least[4:]}; serial.{least} and serial.{most} ask for "
+                    f"{lowest} to {highest}",
+                )
+        for key, limits in (("serial", self.serial), ("parallel", self.parallel)):
+            if isinstance(limits, Limits) and not limits.allow(architecture, self.start.spec, self.image_size):
+                raise _at(
+                    "start.architecture", f"{architecture} is beyond {key}.max_gflops or {key}.max_parameters already"
+                )
+        return self
+
+    def recipe(self, name: str) -> TrainingSettings:
+        """The training settings of a job's recipe."""
+        if name == "reignition":
+            assert self.reignition is not None
+            return self.reignition.training
+        owner = {"start": self.start, "parallel": self.parallel, "final": self.final}.get(name)
+        changes = owner.training if owner is not None else {}
+        try:
+            return self.training.merged(changes)
+        except ValidationError as error:
+            prefix = name if name == "final" else f"{name}.training"
+            raise _at(prefix, "; ".join(_lines(error, dict(changes)))) from None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images that costs are counted for."""
+        if isinstance(self.data, VocData):
+            return self.data.short_side, self.data.long_side
+        return self.data.image_size, self.data.image_size
+
+    @property
+    def search(self) -> SearchSettings:
+        """What the algorithm knows."""
+        return SearchSettings(
+            seed=self.seed,
+            objective=self.objective,
+            start=self.start.spec,
+            pretrain_start=self.start.weights == "pretrain",
+            serial=self.serial,
+            parallel=self.parallel,
+            train_full=self.final is not None,
+            image_size=self.image_size,
+            max_failures_in_a_row=self.fleet.max_failures_in_a_row,
+        )
+
+    def to_yaml(self) -> str:
+        """The resolved config, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def _recipe_names(self) -> Iterator[str]:
+        yield from ("serial", "start")
+        yield from (name for name in ("parallel", "reignition", "final") if getattr(self, name) is not None)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config file and apply ``key.path=value`` overrides, whose values are YAML.
+
+    Raises:
+        UserError: one line per mistake, each with the key, the value and what would be right.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"config {path}: can't be read ({error.strerror}); give the path of a YAML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"config {path}: is not text; give the path of a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise UserError(f"config {path}:{where} no YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"config {path}: holds {type(values).__name__}; a mapping of keys to values is needed")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], source: str) -> RunConfig:
+    """Check a config that has been read; see `load_config`."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(f"config {source}: {line}" for line in _lines(error, values))) from None
+    except UserError as error:
+        raise UserError(f"config {source}: {error}") from None
+
+
+def check_environment(config: RunConfig) -> list[DataReport]:
+    """Check data sets, start weights and workers on this machine, before Ray starts.
+
+    Returns:
+        What was found in the data sets, with the boxes and images that are left out.
+
+    Raises:
+        UserError: one line with the key, the value and what would be right.
+    """
+    try:
+        if config.start.weights not in (None, "pretrain"):
+            check_start_weights(config.start.weights, config.start.spec)
+        reports = [check_detection_data(config.data)]
+        if config.reignition is not None:
+            reports.append(check_classification_data(config.reignition.data, key="reignition.data"))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    for name, report in zip(("serial", "reignition"), reports, strict=False):
+        batch_size = config.recipe(name).batch_size
+        if report.num_train < batch_size:
+            key = "training" if name == "serial" else name
+            raise UserError(
+                f"{key}.batch_size: {batch_size} is more than the {report.num_train} training images; use at most that"
+            )
+    if "RAY_ADDRESS" not in os.environ:
+        needed, present = config.fleet.num_workers * config.fleet.cpus_per_worker, len(os.sched_getaffinity(0))
+        if needed > present:
+            raise UserError(
+                f"fleet.num_workers: {config.fleet.num_workers} workers with fleet.cpus_per_worker "
+                f"{config.fleet.cpus_per_worker} need {needed} CPUs, this machine has {present}; ask for fewer"
+            )
+    return reports
+
+
+def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ, as ``{"fleet.num_workers": (old, new)}``."""
+    before, after = (dict(_flat(config.model_dump(mode="json"))) for config in (old, new))
+    keys = sorted(before.keys() | after.keys())
+    return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def may_change(key: str) -> bool:
+    """Whether a run may go on with another value of this key."""
+    return any(fnmatchcase(key, pattern) for pattern in CHANGEABLE)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.split(".")):
+        raise UserError(f"override {override!r}: is not of the form key.path=value")
+    *parents, last = path.split(".")
+    for key in parents:
+        inner = values.get(key)
+        if inner is None:
+            inner = values[key] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"override {override!r}: {key} holds {inner!r}, which has no keys below it")
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"override {override!r}: {text!r} is no YAML value") from None
+
+
+def _at(key: str, reason: str) -> UserError:
+    """An error of the config itself; pydantic passes it through, as it is raised inside a validator."""
+    return UserError(f"{key}: {reason}")
+
+
+def _lines(error: ValidationError, values: Any) -> list[str]:
+    """One line per mistake: key, value, what would be right."""
+    lines = []
+    for item in error.errors():
+        key, known = _location(item["loc"], values)
+        value = "" if isinstance(item["input"], dict) else f"{item['input']!r}: "
+        reason = item["msg"].removeprefix("Value error, ")
+        match item["type"]:
+            case "extra_forbidden":
+                name = str(item["loc"][-1])
+                close = difflib.get_close_matches(name, _siblings(known), n=1)
+                lines.append(f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
+            case "missing":
+                lines.append(f"{key}: missing; this key has no default")
+            case "value_error" if not key:
+                lines.append(reason)
+            case "value_error":
+                lines.append(f"{key}: {reason}")
+            case _:
+                lines.append(f"{key}: {value}{reason[:1].lower()}{reason[1:]}")
+    return lines
+
+
+def _location(location: tuple[int | str, ...], values: Any) -> tuple[str, tuple[int | str, ...]]:
+    """The key as the user wrote it: without the tags that pydantic adds for unions."""
+    keys: list[str] = []
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(values, dict) and (part in values or last):
+            keys.append(str(part))
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            keys.append(str(part))
+            values = values[part] if part < len(values) else None
+        elif not isinstance(values, dict | list) and last and not keys:
+            keys.append(str(part))
+    return ".".join(keys), location[:-1]
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that may stand at a place of the config."""
+    schema = RunConfig.model_json_schema()
+    node: dict[str, Any] = schema
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+    for part in location:
+        node = resolved(node)
+        options = [node, *(resolved(option) for word in ("anyOf", "oneOf", "allOf") for option in node.get(word, []))]
+        tagged = [option for option in options if option.get("properties", {}).get("format", {}).get("const") == part]
+        found = [option["properties"][part] for option in options if part in option.get("properties", {})]
+        node = (found or tagged or [{}])[0]
+    node = resolved(node)
+    options = [node, *(resolved(option) for word in ("anyOf", "oneOf", "allOf") for option in node.get(word, []))]
+    return [name for option in options for name in option.get("properties", {})]

@@ -1,0 +1,230 @@
+"""What a person sees: progress while a search runs, tables when it is asked for.
+
+On a terminal a live panel shows each worker's job above the phase, the counter and the best; in a job's log there are
+plain lines, one per outcome.
+"""
+
+import time
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from models.architecture import SHORTCUT_NAMES, NetworkSpec
+from models.costs import backbone_costs
+from orchestrator.config import RunConfig
+from orchestrator.history import History
+from orchestrator.journal import Record
+from orchestrator.search.protocol import Job
+from workers.task import Progress
+
+PLAIN_PROGRESS_EVERY_S = 60.0
+
+
+class ConsoleObserver:
+    """Prints a run as it goes by."""
+
+    def __init__(self, config: RunConfig, console: Console) -> None:
+        """Print to `console`, in the config's metric."""
+        self._config = config
+        self._console = console
+        self._live: Live | None = None
+        self._baseline: int | None = None
+        self._next_plain = time.monotonic() + PLAIN_PROGRESS_EVERY_S
+
+    def opened(self, history: History, resumed: bool) -> None:
+        """Say what begins or goes on."""
+        if history.state.baseline:
+            self._baseline = history.state.baseline.index
+        if resumed:
+            told, pending = len(history.state.population), len(history.state.pending)
+            self._say(f"going on after {told} finished jobs, {pending} pending")
+        else:
+            self._say(f"a new search from {self._config.start.architecture}, seed {self._config.seed}")
+
+    def told(self, history: History, record: Record) -> None:
+        """One line per outcome, and one when the baseline changes."""
+        outcome, state = record["outcome"], record["state"]
+        row = history.trials.rows[outcome["index"]]
+        metric = self._config.objective.metric
+        if outcome["status"] == "failed":
+            what = f"failed: {outcome['error']}"
+        elif outcome["score"] is not None:
+            what = f"{metric} {_percent(outcome['score'])}"
+        else:
+            what = "  ".join(f"{name} {_percent(value)}" for name, value in outcome["metrics"].items())
+        self._say(
+            f"{row['phase']} {row['round']}  #{row['index']:<4} {row['role']:<12} {row['architecture']:<34} {what}  "
+            f"{row['seconds']:.0f} s  stuck {state['counter']}"
+        )
+        baseline = state["baseline"]
+        if baseline and baseline["index"] != self._baseline:
+            self._baseline = baseline["index"]
+            self._say(
+                f"    the baseline is now #{baseline['index']} {baseline['architecture']}, "
+                f"{metric} {_percent(baseline['score'])}"
+            )
+
+    def note(self, text: str) -> None:
+        """Say what an operator should know."""
+        self._say(text)
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        """Show what the workers do."""
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+                self._live.start()
+            self._live.update(self._panel(history, jobs, progress))
+        elif time.monotonic() >= self._next_plain:
+            self._next_plain = time.monotonic() + PLAIN_PROGRESS_EVERY_S
+            for worker, job in jobs.items():
+                if job is not None:
+                    self._say(f"  {worker}: #{job.index} {job.role} {_progress(progress[worker])}")
+
+    def close(self) -> None:
+        """Take the live panel away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _panel(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> Table:
+        state = history.state
+        best = state.best_overall
+        panel = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+        for worker, job in jobs.items():
+            if job is None:
+                panel.add_row(worker, "idle", "", "")
+            else:
+                panel.add_row(
+                    worker, f"#{job.index} {job.role}", str(job.spec.architecture), _progress(progress[worker])
+                )
+        found = (
+            f"{self._config.objective.metric} {_percent(best.score)}  {best.spec.architecture}" if best else "none yet"
+        )
+        panel.add_row(f"{state.phase} {state.round}", f"stuck {state.counter}", "best", found)
+        return panel
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+
+def summary_table(config: RunConfig, history: History) -> Table:
+    """Start, best after each phase, and the best of all."""
+    state, rows = history.state, history.trials.rows
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("", "job", "encoding", "GFLOPs", config.objective.metric, "seconds"):
+        table.add_column(column, justify="left" if column in ("", "encoding") else "right", overflow="fold")
+    for name, index, score in phases(history):
+        row = rows[index]
+        elapsed = (row["finished_at"] - rows[0]["proposed_at"]) / 1e6
+        table.add_row(name, str(index), row["architecture"], f"{row['gflops']:.4f}", _percent(score), f"{elapsed:.0f}")
+    if not state.population:
+        table.add_row("nothing finished yet")
+    return table
+
+
+def phases(history: History) -> list[tuple[str, int, float]]:
+    """(name, job, score) of the start, of the best after each round and phase, and of the best overall.
+
+    A reignition begins a new line of weights, so a round's best is its best baseline, before or after it.
+    """
+    found: dict[str, tuple[int, float]] = {}
+    better = history.algorithm.settings.objective.better
+    for index, score in history.baselines:
+        row = history.trials.rows[index]
+        if row["role"] == "start" and row["phase"] == "serial":
+            found["start"] = index, score
+        name = f"serial {row['round']}" if row["phase"] == "serial" else row["phase"]
+        if name not in found or better(score, found[name][1]):
+            found[name] = index, score
+    final = next((row for row in history.trials.rows.values() if row["role"] == "final" and row["score"]), None)
+    if final is not None:
+        found["full training"] = final["index"], final["score"]
+    if history.state.best_overall:
+        found["best"] = history.state.best_overall.index, history.state.best_overall.score
+    return [(name, index, score) for name, (index, score) in found.items()]
+
+
+def status_table(config: RunConfig, history: History, last: int) -> Table:
+    """The last jobs of a run."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    columns = (
+        "job",
+        "phase",
+        "role",
+        "encoding",
+        "parent",
+        config.objective.metric,
+        "GFLOPs",
+        "status",
+        "seconds",
+        "worker",
+    )
+    for column in columns:
+        right = column in ("job", "parent", config.objective.metric, "GFLOPs", "seconds")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in list(history.trials.rows.values())[-last:]:
+        star = " *" if row["is_best"] else ""
+        table.add_row(
+            str(row["index"]) + star,
+            f"{row['phase']} {row['round']}",
+            row["role"],
+            row["architecture"],
+            "" if row["parent"] is None else str(row["parent"]),
+            _percent(row.get("score")),
+            f"{row['gflops']:.4f}",
+            row["status"] if row["status"] != "failed" else f"failed: {row['error']}",
+            f"{row['seconds']:.0f}" if "seconds" in row else "",
+            row.get("worker", ""),
+        )
+    return table
+
+
+def architecture_table(spec: NetworkSpec, height: int, width: int) -> Table:
+    """Stages, strides, channels, multiply-adds and parameters of a network."""
+    costs = backbone_costs(spec, height, width)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("", "blocks", "stride", "channels", "shortcuts", "GFLOPs", "parameters"):
+        table.add_column(column, justify="left" if column in ("", "blocks", "shortcuts") else "right", overflow="fold")
+
+    def add(name: str, blocks: str, stride: str, channels: str, shortcuts: str, cost: Any, count: int = 1) -> None:
+        table.add_row(
+            name, blocks, stride, channels, shortcuts, f"{cost.macs * count / 1e9:.4f}", f"{cost.parameters * count:,}"
+        )
+
+    add("stem", spec.stem, "4", str(spec.base_channels), "", costs.stem)
+    subnets = spec.architecture.subnets or (0,) * spec.architecture.num_stages
+    for number, (blocks, stage, subnet, count) in enumerate(
+        zip(spec.stages, costs.stages, costs.subnets, subnets, strict=True), start=1
+    ):
+        names = sorted({SHORTCUT_NAMES[block.shortcut] for block in blocks})
+        letters = spec.architecture.stages[number - 1]
+        add(
+            f"stage {number}",
+            letters,
+            str(4 * 2 ** (number - 1)),
+            str(blocks[-1].out_channels),
+            ", ".join(names),
+            stage,
+        )
+        if count:
+            add(f"  + {count} subnets", "", "", "", "", subnet, count)
+    add("total", str(spec.architecture.num_blocks), "", "", "", costs.total)
+    return table
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None else f"{100 * score:.2f}"
+
+
+def _progress(progress: Progress | None) -> str:
+    if progress is None:
+        return "getting ready"
+    return (
+        f"epoch {min(progress.epoch, progress.num_epochs)}/{progress.num_epochs}  loss {progress.loss:.3f}  "
+        f"{100 * progress.step / progress.num_steps:.0f} %  {progress.images_per_second:.0f} images/s"
+    )

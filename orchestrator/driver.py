@@ -1,0 +1,361 @@
+"""The loop of a search: propose, dispatch, collect, record.
+
+One turn: take what workers have finished; tell it in the order of the jobs' indices, deciding after every single tell;
+match jobs to idle workers; write all of that to the journal in one durable append; only then let it have effect.
+
+Invariants:
+- What happens is a function of the journal: a driver that dies is followed by one that folds the journal and goes on.
+- A job with a finished attempt in storage is never run again, unless that attempt stopped the run.
+- When the run ends early (stop, budget), jobs are still decided as they would have been, but none beyond the horizon is
+  dispatched; so going on later gives the history of the undisturbed run.
+"""
+
+import fcntl
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Protocol
+
+from orchestrator.config import RunConfig, differences, load_config, may_change
+from orchestrator.errors import RunStopped, UserError
+from orchestrator.history import History, decided_record, dispatched_record, told_record
+from orchestrator.journal import Journal, Record
+from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
+from workers.storage import Result, RunFolder, write_atomically
+from workers.task import Progress, Task
+
+POLL_S = 0.5
+TABLE_EVERY_S = 10.0
+
+
+class Observer(Protocol):
+    """Sees a run go by; it changes nothing."""
+
+    def opened(self, history: History, resumed: bool) -> None:
+        """The run begins or goes on."""
+
+    def told(self, history: History, record: Record) -> None:
+        """A job's outcome counts from now on; `record` is the durable one."""
+
+    def note(self, text: str) -> None:
+        """Something an operator should know."""
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        """Called about twice a second while workers work."""
+
+
+class RunLock:
+    """Held by the one driver of a run; the system releases it when the process ends, however it ends."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Name the lock."""
+        self._path = folder.lock
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; False if another process has it."""
+        self._file = self._path.open("a")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            self._file.close()
+
+
+def open_run(config: RunConfig, path: Path) -> tuple[RunFolder, dict[str, tuple[object, object]]]:
+    """Make a run's folder, or check that an existing one is a run of this config.
+
+    Returns:
+        The folder, and the keys that have changed since (all of them may).
+
+    Raises:
+        UserError: if the folder is something else, or a key has changed that may not.
+    """
+    folder = RunFolder(path)
+    if folder.config.is_file():
+        changed = differences(load_config(folder.config), config)
+        fixed = [key for key in changed if not may_change(key)]
+        if fixed:
+            keys = "; ".join(f"{key} was {changed[key][0]!r}, is {changed[key][1]!r}" for key in fixed)
+            raise UserError(f"run {path}: was begun with another config ({keys}); use that one, or another folder")
+        return folder, changed
+    try:
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"run {path}: is neither empty nor a run's folder; name another")
+        write_atomically(folder.config, config.to_yaml().encode())
+    except OSError as error:
+        raise UserError(f"run {path}: can't be written ({error.strerror}); name a folder that can") from None
+    return folder, {}
+
+
+class Driver:
+    """Runs one search to its end, its budget's, or a stop."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, observer: Observer) -> None:
+        """Fold the journal; nothing starts yet."""
+        self.config = config
+        self.folder = folder
+        self.observer = observer
+        self.journal = Journal(folder.journal)
+        self.history = History.fold(config, self.journal)
+        self._results: dict[int, Result] = {}
+        self._jobs: dict[int, Job] = {}
+        self._attempts_lost: dict[int, int] = {}
+        self._horizon: int | None = None
+        self._ending = ""
+        self._table_due = 0.0
+
+    def run(self, changed: dict[str, tuple[object, object]] | None = None) -> str:
+        """Search until nothing is left to do.
+
+        Args:
+            changed: config keys that differ from the run's first config; the journal notes them.
+
+        Returns:
+            Why it ended.
+
+        Raises:
+            RunStopped: when it can't go on by itself; the same command goes on later.
+            UserError: when the cluster is smaller than the fleet.
+        """
+        resumed = bool(self.history.trials.rows)
+        self.observer.opened(self.history, resumed)
+        turn: list[Record] = []
+        decision = self._decide(turn)
+        if isinstance(decision, Done) and self.history.ended:
+            self.history.trials.write(self.folder)
+            return decision.reason
+        self.folder.stop_request.unlink(missing_ok=True)
+        self.journal.open_epoch(
+            time=time.time(),
+            versions=_versions(),
+            changed={key: list(pair) for key, pair in (changed or {}).items()},
+        )
+        self._write(turn)
+        try:
+            if not isinstance(decision, Done):
+                decision = self._search(decision)
+        except (RunStopped, KeyboardInterrupt) as interruption:
+            self._end(str(interruption) or "interrupted")
+            raise
+        reason = decision.reason if isinstance(decision, Done) else self._ending
+        self._end(reason)
+        return reason
+
+    def _end(self, reason: str) -> None:
+        self._write([{"type": "ended", "time": time.time(), "reason": reason}])
+        self.history.trials.write(self.folder)
+        self.journal.close()
+
+    def _search(self, decision: Decision) -> Decision:
+        from orchestrator.fleet import Fleet, connect  # Ray is imported only when there is something to run
+        from orchestrator.weights import Weights
+        from workers.node import NodeSettings
+
+        connect(self.config.fleet)
+        self._weights = Weights(self.folder)
+        for index, file in self.history.weights.items():
+            self._weights.add(index, file)
+        self._weights.sweep(live_weights(self.history.state))
+        reignition = self.config.reignition
+        settings = NodeSettings(
+            folder=self.folder.path.absolute(),
+            data=self.config.data,
+            reignition_data=reignition.data if reignition else None,
+            detector=self.config.detector,
+            max_stages=self.config.serial.max_stages,
+        )
+        self._fleet = Fleet(self.config.fleet, settings, self.folder.path.name)
+        try:
+            for index in list(self.history.state.pending):
+                finished = self.history.finished_attempt(self.folder, index)
+                if finished is not None:
+                    self._take(finished)
+            while not isinstance(decision, Done):
+                turn: list[Record] = []
+                decision = self._tell(turn, decision)
+                self._check_budget()
+                assigned = self._assign(turn)
+                self._write(turn)
+                for worker, task in assigned:
+                    self._submit(worker, task)
+                for record in turn:
+                    if record["type"] == "told":
+                        self.observer.told(self.history, record)
+                live = live_weights(self.history.state)
+                pending = self.history.state.pending.values()
+                self._weights.retain(live, {i for job in pending for i in (job.parent, job.backbone) if i is not None})
+                if self._ending and not assigned and not any(self._fleet.tasks.values()) and not self._dispatchable():
+                    return decision
+                if isinstance(decision, Done):
+                    return decision
+                self._collect()
+                self._show()
+            return decision
+        finally:
+            self._fleet.close()
+
+    # ---- one turn --------------------------------------------------------------------------------------------------
+
+    def _decide(self, turn: list[Record]) -> Decision:
+        """Decide until the algorithm waits or is done."""
+        while isinstance(decision := self.history.algorithm.decide(self.history.state), Job):
+            turn.append(decided_record(decision))
+            self.history.apply(turn[-1])
+        return decision
+
+    def _tell(self, turn: list[Record], decision: Decision) -> Decision:
+        """Tell what has come, as far as it is next in order, and decide after every single one."""
+        state, algorithm = self.history.state, self.history.algorithm
+        while state.pending and (index := min(state.pending)) in self._results:
+            result = self._results.pop(index)
+            outcome = self._outcome(result)
+            objection = algorithm.objection(state, outcome)
+            if objection is not None:
+                turn.append({"type": "rejected", "time": time.time(), "index": index, "attempt": result.attempt})
+                self._write(turn)
+                raise RunStopped(objection)
+            algorithm.tell(state, outcome)
+            turn.append(told_record(outcome, result, state))
+            self.history.apply(turn[-1])
+            decision = self._decide(turn)
+        return decision
+
+    def _outcome(self, result: Result) -> Outcome:
+        """What the search is told of a result."""
+        metric = self.config.objective.metric
+        score = result.metrics.get(metric)
+        status, error = result.status, result.error
+        trains_detector = self.history.state.pending[result.index].kind != "pretrain"
+        if status == "completed" and trains_detector and score is None:
+            status, error = "failed", f"no metric {metric!r} in its results; it has {', '.join(sorted(result.metrics))}"
+        return Outcome(index=result.index, status=status, score=score, metrics=result.metrics, error=error)
+
+    def _assign(self, turn: list[Record]) -> list[tuple[str, Task]]:
+        """Match waiting jobs to idle workers, both by number."""
+        assigned = []
+        for worker, index in zip(self._fleet.idle, self._dispatchable(), strict=False):
+            job = self.history.state.pending[index]
+            attempt = self.history.attempts.get(index, 0)
+            turn.append(dispatched_record(index, attempt, worker))
+            self.history.apply(turn[-1])
+            task = Task(
+                index=index,
+                attempt=attempt,
+                kind=job.kind,
+                spec=job.spec,
+                morphs=job.morphs,
+                training=self.config.recipe(job.recipe),
+                seed=job.seed,
+                start_weights=None if self.config.start.weights == "pretrain" else self.config.start.weights,
+            )
+            assigned.append((worker, task))
+        return assigned
+
+    def _dispatchable(self) -> list[int]:
+        """Pending jobs that nobody works on and that have no result, within the horizon, by index."""
+        running = {task.index for task in self._fleet.tasks.values() if task is not None}
+        return [
+            index
+            for index in self.history.state.pending
+            if index not in running and index not in self._results and (self._horizon is None or index <= self._horizon)
+        ]
+
+    def _submit(self, worker: str, task: Task) -> None:
+        job = self.history.state.pending[task.index]
+        self._fleet.submit(worker, task, job.role, self._weights.ref(job.parent), self._weights.ref(job.backbone))
+
+    def _write(self, turn: list[Record]) -> None:
+        """Make a turn's records durable, and the table when it is due."""
+        self.journal.append(turn)
+        if turn and time.monotonic() >= self._table_due:
+            begun = time.monotonic()
+            self.history.trials.write(self.folder)
+            # A large table is written so rarely that it costs at most a hundredth of the time.
+            self._table_due = time.monotonic() + max(TABLE_EVERY_S, 100 * (time.monotonic() - begun))
+
+    # ---- what comes from outside -----------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Wait for workers; a lost attempt's job waits to be dispatched again."""
+        from orchestrator.failures import describe, fault_of
+
+        for completion in self._fleet.wait(POLL_S):
+            index = completion.task.index
+            result = completion.result
+            if result is None:  # an unknown outcome: the attempt may have ended all the same
+                result = self.history.finished_attempt(self.folder, index)
+            if result is not None:
+                self._take(result)
+                continue
+            assert completion.error is not None
+            reason = describe(completion.error)
+            if fault_of(completion.error) == "candidate":
+                now = time.time()
+                self._take(
+                    Result(
+                        index=index,
+                        attempt=completion.task.attempt,
+                        status="failed",
+                        worker=completion.worker,
+                        started_at=now,
+                        finished_at=now,
+                        error=reason,
+                    )
+                )
+                continue
+            job = self.history.state.pending[index]
+            self._weights.forget((job.parent, job.backbone))
+            self._attempts_lost[index] = self._attempts_lost.get(index, 0) + 1
+            if self._attempts_lost[index] >= self.config.fleet.max_attempts:
+                raise RunStopped(f"job {index} was lost {self._attempts_lost[index]} times; the last: {reason}")
+            self.observer.note(f"job {index} was lost on {completion.worker} ({reason}) and runs again")
+
+    def _take(self, result: Result) -> None:
+        self._results[result.index] = result
+        self._weights.add(result.index, result.weights)
+
+    def _check_budget(self) -> None:
+        """Set the horizon once a limit is reached or a stop is asked for."""
+        if self._ending:
+            return
+        budget, last = self.config.budget, self.history.state.next_index - 1
+        if self.folder.stop_request.exists():
+            self._ending, self._horizon = "stopped as asked", last
+        elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):
+            self._ending, self._horizon = f"budget.deadline {budget.deadline} is over", last
+        elif budget.max_gpu_hours is not None and self._device_hours() >= budget.max_gpu_hours:
+            self._ending, self._horizon = f"budget.max_gpu_hours {budget.max_gpu_hours} is spent", last
+        elif budget.max_candidates is not None and len(self.history.candidates) >= budget.max_candidates:
+            self._ending = f"budget.max_candidates {budget.max_candidates} is reached"
+            self._horizon = self.history.candidates[budget.max_candidates - 1]
+        if self._ending:
+            self.observer.note(f"{self._ending}; what is pending is finished, then the run ends")
+
+    def _device_hours(self) -> float:
+        fleet = self.config.fleet
+        return self.history.worker_seconds / 3600 * (fleet.gpus_per_worker or fleet.cpus_per_worker)
+
+    def _show(self) -> None:
+        self._fleet.poll_progress()
+        pending = self.history.state.pending
+        jobs = {name: pending[task.index] if task else None for name, task in self._fleet.tasks.items()}
+        self.observer.working(self.history, jobs, self._fleet.progress)
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("spnas", "ray", "torch", "torchvision", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,0 +1,185 @@
+"""The node workers: started, given tasks, watched and replaced.
+
+Invariant: a worker has at most one task, and gets the next only after it has answered that it is up; a lost worker's
+task comes back as an error exactly once.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported; said explicitly, as its default changes
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+import ray.exceptions
+
+from orchestrator.config import FleetConfig
+from orchestrator.errors import RunStopped, UserError
+from workers.node import NodeSettings, NodeWorker
+from workers.storage import Result
+from workers.task import Progress, Task
+
+NAMESPACE = "spnas"
+RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A task that a worker is done with: its result, or the error that came instead."""
+
+    task: Task
+    worker: str
+    result: Result | None = None
+    error: Exception | None = None
+
+
+@dataclass
+class _Worker:
+    """One actor.
+
+    Attributes:
+        actor: its handle.
+        ready: the answer we wait for before it gets a task; None if it has to be asked (again).
+        is_up: whether it has answered.
+        ask_again_at: monotonic time before which it is not asked again.
+        task: what it does.
+        answer: the reference of its result.
+    """
+
+    actor: "ray.actor.ActorHandle"
+    ready: "ray.ObjectRef | None" = None
+    is_up: bool = False
+    ask_again_at: float = 0.0
+    task: Task | None = None
+    answer: "ray.ObjectRef | None" = None
+    status: "ray.ObjectRef | None" = None
+    progress: Progress | None = None
+
+
+def connect(config: FleetConfig) -> None:
+    """Connect to the cluster of `RAY_ADDRESS`, or start one on this machine.
+
+    Raises:
+        UserError: if the cluster is smaller than the fleet.
+    """
+    local = "RAY_ADDRESS" not in os.environ
+    options = {"address": "local", "include_dashboard": False} if local else {}
+    if local:
+        options["num_cpus"] = config.num_workers * config.cpus_per_worker
+    ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **options)
+    present = ray.cluster_resources()
+    for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
+        needed = config.num_workers * per_worker
+        if present.get(unit, 0) < needed:
+            raise UserError(
+                f"fleet.num_workers: {config.num_workers} workers with {per_worker} {unit}s each need {needed}, "
+                f"the cluster has {int(present.get(unit, 0))}; ask for fewer"
+            )
+
+
+class Fleet:
+    """The workers of one run."""
+
+    def __init__(self, config: FleetConfig, settings: NodeSettings, run_name: str) -> None:
+        """Ask for the actors; they start in the background."""
+        self._workers: dict[str, _Worker] = {}
+        for number in range(config.num_workers):
+            name = f"worker-{number}"
+            actor = NodeWorker.options(  # type: ignore[attr-defined]
+                name=f"{run_name}/{name}",
+                num_cpus=config.cpus_per_worker,
+                num_gpus=config.gpus_per_worker,
+            ).remote(name, settings)
+            self._workers[name] = _Worker(actor)
+
+    @property
+    def idle(self) -> list[str]:
+        """Workers that are up and have nothing to do, by number."""
+        return [name for name, worker in self._workers.items() if worker.is_up and worker.task is None]
+
+    @property
+    def tasks(self) -> dict[str, Task | None]:
+        """What each worker does."""
+        return {name: worker.task for name, worker in self._workers.items()}
+
+    @property
+    def progress(self) -> dict[str, Progress | None]:
+        """How far each worker's task has come, as far as it has told."""
+        return {name: worker.progress for name, worker in self._workers.items()}
+
+    def submit(
+        self, name: str, task: Task, role: str, parent: "ray.ObjectRef | None", backbone: "ray.ObjectRef | None"
+    ) -> None:
+        """Give an idle worker a task; the blobs travel by reference."""
+        worker = self._workers[name]
+        assert worker.is_up and worker.task is None, f"{name} is not idle"
+        label = f"{role}[{task.index} {task.spec.architecture}]"
+        worker.task = task
+        worker.progress = None
+        worker.answer = worker.actor.run.options(name=label).remote(task, parent, backbone)
+
+    def wait(self, timeout_s: float) -> list[Completion]:
+        """Wait until a worker is done or has come up, or the time is over.
+
+        Raises:
+            RunStopped: if a worker can't be started at all.
+        """
+        self._ask_who_is_up()
+        waited = {worker.answer: name for name, worker in self._workers.items() if worker.answer is not None}
+        waited |= {worker.ready: name for name, worker in self._workers.items() if worker.ready is not None}
+        if not waited:
+            time.sleep(min(timeout_s, RETRY_S))
+            return []
+        done, _ = ray.wait(list(waited), num_returns=1, timeout=timeout_s)
+        if done:  # whatever else is done by now, too
+            done, _ = ray.wait(list(waited), num_returns=len(waited), timeout=0)
+        completions = (self._collect(waited[ref], ref) for ref in done)
+        return [completion for completion in completions if completion is not None]
+
+    def poll_progress(self) -> None:
+        """Ask busy workers how far they are, and take the answers to earlier questions; never blocks."""
+        for worker in self._workers.values():
+            if worker.task is None:
+                worker.status = None
+            elif worker.status is None:
+                worker.status = worker.actor.status.remote()
+            elif ray.wait([worker.status], timeout=0)[0]:
+                try:
+                    worker.progress = ray.get(worker.status)
+                except ray.exceptions.RayError:
+                    worker.progress = None
+                worker.status = None
+
+    def close(self) -> None:
+        """End the actors; what they were doing has no result."""
+        for worker in self._workers.values():
+            worker.actor.request_stop.remote()
+            ray.kill(worker.actor)
+        self._workers.clear()
+
+    def _ask_who_is_up(self) -> None:
+        for worker in self._workers.values():
+            if not worker.is_up and worker.ready is None and time.monotonic() >= worker.ask_again_at:
+                worker.ready = worker.actor.ready.remote()
+
+    def _collect(self, name: str, ref: "ray.ObjectRef") -> Completion | None:
+        worker = self._workers[name]
+        if ref == worker.ready:
+            worker.ready = None
+            try:
+                ray.get(ref)
+                worker.is_up = True
+            except ray.exceptions.ActorUnavailableError:
+                worker.ask_again_at = time.monotonic() + RETRY_S  # it is being started again
+            except ray.exceptions.RayError as error:
+                raise RunStopped(f"{name} can't be started: {error}") from None
+            return None
+        task = worker.task
+        assert task is not None
+        worker.task = worker.answer = worker.progress = None
+        try:
+            return Completion(task=task, worker=name, result=ray.get(ref))
+        except Exception as error:  # classified by `failures`
+            worker.is_up = not isinstance(error, ray.exceptions.RayActorError)
+            return Completion(task=task, worker=name, error=error)

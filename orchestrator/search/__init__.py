@@ -1,0 +1,1 @@
+"""The search algorithms: deterministic state machines without Ray, torch, files or clocks."""

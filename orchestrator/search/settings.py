@@ -1,0 +1,117 @@
+"""What a user may set about the search itself; every default stands here."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.architecture import NetworkSpec
+from models.costs import backbone_costs
+from models.architecture import Architecture
+
+
+class Settings(BaseModel):
+    """A frozen group of keys; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Objective(Settings):
+    """What is optimised on the validation split."""
+
+    metric: str = Field("AP50", description="name of a metric, as the results have it")
+    mode: Literal["max", "min"] = Field("max", description="whether more is better")
+
+    def better(self, score: float, than: float) -> bool:
+        """Whether `score` is strictly better."""
+        return score > than if self.mode == "max" else score < than
+
+    def best(self, scores: list[float]) -> float:
+        """The best of some scores."""
+        return max(scores) if self.mode == "max" else min(scores)
+
+
+class Limits(Settings):
+    """What a network may cost; null is no limit."""
+
+    max_gflops: float | None = Field(None, gt=0, description="10^9 multiply-adds of the backbone on one image")
+    max_parameters: int | None = Field(None, gt=0, description="parameters of the backbone")
+
+    def allow(self, architecture: Architecture, start: NetworkSpec, image_size: tuple[int, int]) -> bool:
+        """Whether a fresh build of the encoding, with the start's stem and width, stays within them."""
+        if self.max_gflops is None and self.max_parameters is None:
+            return True
+        spec = NetworkSpec.fresh(architecture, start.stem, start.base_channels)
+        costs = backbone_costs(spec, *image_size)
+        return (self.max_gflops is None or costs.macs <= self.max_gflops * 1e9) and (
+            self.max_parameters is None or costs.parameters <= self.max_parameters
+        )
+
+
+class SerialSettings(Limits):
+    """The serial level: swap, expand, reignite (section 3.1, Algorithm 1)."""
+
+    acceptance: Literal["paper", "paired"] = Field(
+        "paper", description="paper: better than the baseline; paired: better than a control trained alike, twice"
+    )
+    pace: Literal["steady", "generation"] | None = Field(
+        None, description="steady goes with paper, generation with paired; null takes the one that fits"
+    )
+    confirmations: int = Field(1, ge=0, description="further seeds on which a paired winner must win again")
+    num_morphs: int = Field(3, ge=1, description="random swaps and expands per candidate")
+    n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
+    num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
+    reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
+    in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
+    min_blocks: int = Field(8, ge=1, description="fewest serial blocks")
+    max_blocks: int = Field(60, ge=1, description="most serial blocks")
+    min_stages: int = Field(4, ge=1, description="fewest encoded stages")
+    max_stages: int = Field(6, ge=1, description="most encoded stages; the pyramid is built for these")
+    max_candidates: int | None = Field(None, ge=1, description="candidates after which a round ends, null: no limit")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        fitting = "steady" if self.acceptance == "paper" else "generation"
+        if self.pace not in (None, fitting):
+            raise ValueError(f"pace {self.pace!r} does not go with acceptance {self.acceptance!r}; use {fitting!r}")
+        for least, most in (("min_blocks", "max_blocks"), ("min_stages", "max_stages")):
+            if getattr(self, least) > getattr(self, most):
+                raise ValueError(
+                    f"{least} {getattr(self, least)} is more than {most} {getattr(self, most)}; it may be at most that"
+                )
+        return self
+
+    @property
+    def paired(self) -> bool:
+        """Whether candidates are judged against a control."""
+        return self.acceptance == "paired"
+
+
+class ParallelSettings(Limits):
+    """The parallel level: subnets along the stages (section 3.2). Its acceptance rule is the serial level's."""
+
+    max_subnets: int = Field(3, ge=1, le=9, description="most subnets beside one stage, the paper's K")
+    n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the level ends")
+    in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
+    inverse_flops_power: float = Field(
+        1.0, ge=0, description="a subnet is added to a stage with probability proportional to (1/FLOPs) to this power"
+    )
+    max_candidates: int | None = Field(None, ge=1, description="candidates after which the level ends, null: no limit")
+
+
+class SearchSettings(Settings):
+    """All that an algorithm knows; a search is a function of this and of its outcomes."""
+
+    seed: int
+    objective: Objective
+    start: NetworkSpec
+    pretrain_start: bool
+    serial: SerialSettings
+    parallel: ParallelSettings | None
+    train_full: bool
+    image_size: tuple[int, int]
+    max_failures_in_a_row: int
+
+    def in_flight(self, phase: str) -> int:
+        """Most jobs that may be pending in a phase; a generation has at least a control and a child."""
+        level = self.parallel if phase == "parallel" and self.parallel else self.serial
+        return max(level.in_flight, 2) if self.serial.paired else level.in_flight

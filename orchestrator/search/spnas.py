@@ -1,0 +1,151 @@
+"""SP-NAS: the serial level, then the parallel level, then full training of the winner (Algorithm 1).
+
+Invariant: `decide` and `tell` depend on settings and state alone. Barrier jobs (start, pretrain, refresh, the parallel
+level's first, full training) are decided only when nothing is pending, and nothing is decided beside them.
+"""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+from orchestrator.search.acceptance import enter_generation, set_baseline
+from orchestrator.search.parallel import ParallelLevel
+from orchestrator.search.protocol import (
+    WAIT,
+    Baseline,
+    Decision,
+    Done,
+    Job,
+    Member,
+    Outcome,
+    SearchState,
+)
+from orchestrator.search.serial import SerialLevel
+from orchestrator.search.settings import SearchSettings
+
+
+@dataclass(frozen=True)
+class SpNas:
+    """The search algorithm of SP-NAS."""
+
+    settings: SearchSettings
+
+    @cached_property
+    def serial(self) -> SerialLevel:
+        """The serial level."""
+        return SerialLevel(self.settings)
+
+    @cached_property
+    def parallel(self) -> ParallelLevel:
+        """The parallel level."""
+        return ParallelLevel(self.settings)
+
+    def initial(self) -> SearchState:
+        """The state before the first decision."""
+        return SearchState()
+
+    def decide(self, state: SearchState) -> Decision:
+        """The next decision; a job is entered."""
+        if any(job.barrier for job in state.pending.values()):
+            return WAIT
+        if len(state.pending) >= self.settings.in_flight(state.phase):
+            return WAIT
+        decision = self._propose(state)
+        if isinstance(decision, Job):
+            assert not (decision.barrier and state.pending), "a barrier job runs alone"
+            self.enter(state, decision)
+        return decision
+
+    def enter(self, state: SearchState, job: Job) -> None:
+        """Enter a decided job; its phase and round tell whether a new one begins with it."""
+        assert job.index == state.next_index, f"job {job.index} is not the next one, {state.next_index}"
+        if (job.phase, job.round) != (state.phase, state.round):
+            begun = self._begun(state, job.phase, job.round)
+            for item in fields(SearchState):
+                setattr(state, item.name, getattr(begun, item.name))
+        state.next_index += 1
+        state.pending[job.index] = job
+        if job.role in ("start", "refresh", "candidate"):
+            state.known.add(str(job.spec.architecture))
+        if job.role == "candidate":
+            state.num_candidates += 1
+        if self.settings.serial.paired and job.role in ("candidate", "control", "confirmation"):
+            enter_generation(state, job)
+
+    def objection(self, state: SearchState, outcome: Outcome) -> str | None:
+        """Why this outcome stops the run instead of being told; running it again tries the job once more."""
+        job = state.pending[outcome.index]
+        if outcome.completed:
+            return None
+        what = f"job {job.index} ({job.role}, {job.spec.architecture}) failed: {outcome.error}"
+        if job.barrier:
+            return what
+        in_a_row = state.failures_in_a_row.get(job.role, 0) + 1
+        if in_a_row >= self.settings.max_failures_in_a_row:
+            return f"{in_a_row} {job.role}s in a row failed; the last: {what}"
+        return None
+
+    def tell(self, state: SearchState, outcome: Outcome) -> None:
+        """Take the outcome of the pending job with the lowest index."""
+        assert outcome.index == min(state.pending), f"outcome {outcome.index} is not the next one to be told"
+        job = state.pending.pop(outcome.index)
+        member = Member(job, outcome)
+        state.population[job.index] = member
+        failures = 0 if outcome.completed else state.failures_in_a_row.get(job.role, 0) + 1
+        state.failures_in_a_row[job.role] = failures
+        match job.role:
+            case "start":
+                set_baseline(state, self.settings, member)
+                state.pretrained = None
+            case "pretrain":
+                state.pretrained = job.index
+            case "refresh":
+                set_baseline(state, self.settings, member)
+                state.pretrained = None
+                state.refreshed = True
+                state.counter = 0
+            case "candidate" | "control" | "confirmation":
+                level = self.parallel if job.phase == "parallel" else self.serial
+                level.acceptance.tell(state, member)
+
+    def _propose(self, state: SearchState) -> Decision:
+        if state.phase == "serial":
+            decision = self.serial.propose(state)
+            if decision is not None:
+                return decision
+            if self.settings.parallel is not None:
+                return self.parallel.start(state, self.serial_net(state))
+        elif state.phase == "parallel":
+            decision = self.parallel.propose(state)
+            if decision is not None:
+                return decision
+        if self.settings.train_full and state.phase != "final":
+            return self._train_full(state)
+        return Done("the search is complete")
+
+    def serial_net(self, state: SearchState) -> Baseline:
+        """SerialNet: the better of the baseline and the best there has been."""
+        assert state.baseline is not None and state.best_overall is not None
+        better = self.settings.objective.better(state.best_overall.score, state.baseline.score)
+        return state.best_overall if better else state.baseline
+
+    def _begun(self, state: SearchState, phase: str, round: int) -> SearchState:
+        """The state at the start of another round or phase."""
+        if phase == "serial":
+            return state.advanced(phase, round)
+        return replace(state.advanced(phase, round), baseline=self.serial_net(state))
+
+    def _train_full(self, state: SearchState) -> Job:
+        assert state.best_overall is not None
+        best = state.best_overall
+        return Job(
+            index=state.next_index,
+            kind="train_full",
+            role="final",
+            phase="final",
+            round=state.round,
+            spec=best.spec,
+            recipe="final",
+            seed=(self.settings.seed, best.index, 0),
+            parent=best.index,
+            barrier=True,
+        )

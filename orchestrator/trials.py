@@ -1,0 +1,162 @@
+"""The trials table: one row per job, for pandas.
+
+Derived from the journal record by record, so it can be made anew at any time. Columns:
+
+========================  ==========================================================================================
+index                     order of decision, from 0
+kind, role                what a worker does, and what it is for the search (see `protocol.Job`)
+phase, round              where in the search
+architecture, stem,       the network, and the kind of every block's shortcut
+base_channels, shortcuts
+parent, backbone          jobs whose weights it started from; missing where there is none
+morphs                    what made it of its parent, separated by spaces
+seed                      its training's seed: search seed, weights' maker, replicate
+recipe                    which training settings
+status                    pending, running, completed or failed
+score, metrics            the objective; every metric, as JSON
+gflops, parameters        10^9 multiply-adds and parameters of the backbone
+seconds, worker,          how long its last attempt took, where, and how many attempts there were
+attempts
+peak_memory_bytes         of that attempt
+error, notes              why it failed; what an operator should know
+is_baseline, is_best      whether it has been a baseline; whether it is the best baseline of all
+proposed_at, finished_at  UTC
+========================  ==========================================================================================
+"""
+
+import io
+import json
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.costs import backbone_costs
+from orchestrator.journal import Record
+from orchestrator.search.protocol import Job
+from workers.storage import RunFolder, write_atomically
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("kind", pa.string()),
+        ("role", pa.string()),
+        ("phase", pa.string()),
+        ("round", pa.int64()),
+        ("architecture", pa.string()),
+        ("stem", pa.string()),
+        ("base_channels", pa.int64()),
+        ("shortcuts", pa.string()),
+        ("parent", pa.int64()),
+        ("backbone", pa.int64()),
+        ("morphs", pa.string()),
+        ("seed", pa.string()),
+        ("recipe", pa.string()),
+        ("status", pa.string()),
+        ("score", pa.float64()),
+        ("metrics", pa.string()),
+        ("gflops", pa.float64()),
+        ("parameters", pa.int64()),
+        ("seconds", pa.float64()),
+        ("worker", pa.string()),
+        ("attempts", pa.int64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("error", pa.string()),
+        ("notes", pa.string()),
+        ("is_baseline", pa.bool_()),
+        ("is_best", pa.bool_()),
+        ("proposed_at", TIMESTAMP),
+        ("finished_at", TIMESTAMP),
+    ]
+)
+# What another run of the same config and seed need not have in common.
+INCIDENTAL_COLUMNS = ("seconds", "worker", "attempts", "peak_memory_bytes", "proposed_at", "finished_at")
+
+
+class Trials:
+    """The table's rows, fed with the journal's records in order."""
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        """Costs are counted for images of this (height, width)."""
+        self._image_size = image_size
+        self._best: int | None = None
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def apply(self, record: Record) -> None:
+        """Take one record of the journal."""
+        match record["type"]:
+            case "decided":
+                job = Job.from_dict(record["job"])
+                self.rows[job.index] = self._row(job, record["time"])
+            case "dispatched":
+                self.rows[record["index"]] |= {
+                    "status": "running",
+                    "worker": record["worker"],
+                    "attempts": record["attempt"] + 1,
+                }
+            case "told":
+                self._told(record)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table for pandas."""
+        return self._table().to_pandas()
+
+    def write(self, folder: RunFolder) -> None:
+        """Write the table to the run's ``trials.parquet``."""
+        sink = io.BytesIO()
+        pq.write_table(self._table(), sink)
+        write_atomically(folder.trials, sink.getvalue())
+
+    def _row(self, job: Job, proposed_at: float) -> dict[str, Any]:
+        costs = backbone_costs(job.spec, *self._image_size)
+        return {
+            "index": job.index,
+            "kind": job.kind,
+            "role": job.role,
+            "phase": job.phase,
+            "round": job.round,
+            **job.spec.to_dict(),
+            "parent": job.parent,
+            "backbone": job.backbone,
+            "morphs": " ".join(map(str, job.morphs)),
+            "seed": " ".join(map(str, job.seed)),
+            "recipe": job.recipe,
+            "status": "pending",
+            "gflops": costs.macs / 1e9,
+            "parameters": costs.parameters,
+            "attempts": 0,
+            "is_baseline": False,
+            "is_best": False,
+            "proposed_at": _microseconds(proposed_at),
+        }
+
+    def _told(self, record: Record) -> None:
+        outcome, result, state = record["outcome"], record["result"], record["state"]
+        self.rows[outcome["index"]] |= {
+            "status": outcome["status"],
+            "score": outcome["score"],
+            "metrics": json.dumps(outcome["metrics"]),
+            "error": outcome["error"],
+            "seconds": result["finished_at"] - result["started_at"],
+            "worker": result["worker"],
+            "attempts": result["attempt"] + 1,
+            "peak_memory_bytes": result["peak_memory_bytes"],
+            "notes": "; ".join(result["notes"]),
+            "finished_at": _microseconds(result["finished_at"]),
+        }
+        if state["baseline"]:
+            self.rows[state["baseline"]["index"]]["is_baseline"] = True
+        if state["best_overall"] and state["best_overall"]["index"] != self._best:
+            if self._best is not None:
+                self.rows[self._best]["is_best"] = False
+            self._best = state["best_overall"]["index"]
+            self.rows[self._best]["is_best"] = True
+
+    def _table(self) -> pa.Table:
+        return pa.Table.from_pylist(list(self.rows.values()), schema=SCHEMA)
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)

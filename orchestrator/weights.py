@@ -1,0 +1,72 @@
+"""Weight blobs on their way from one job to the next.
+
+Storage is the truth, the object store a cache: a parent's blob is read and put once, and every worker on a node maps
+it without a copy.
+
+Invariant: a blob is deleted only after the record that makes it superfluous is durable (the driver calls `retain`
+after its append), and never while `live_weights` names it.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import ray
+
+from orchestrator.errors import RunStopped
+from workers.storage import RunFolder, WeightsFile
+
+
+class Weights:
+    """The blobs of one run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Know of no blob yet; see `add`."""
+        self._folder = folder
+        self._files: dict[int, WeightsFile] = {}
+        self._refs: dict[int, ray.ObjectRef] = {}
+        self.num_puts = 0
+
+    def add(self, index: int, file: WeightsFile | None) -> None:
+        """Learn where a finished job's weights are."""
+        if file is not None:
+            self._files[index] = file
+
+    def ref(self, index: int | None) -> "ray.ObjectRef | None":
+        """A job's blob in the object store, put there the first time; None for no job.
+
+        Raises:
+            RunStopped: if storage has lost it.
+        """
+        if index is None:
+            return None
+        if index not in self._refs:
+            try:
+                data = self._folder.read_weights(self._files[index])
+            except (KeyError, OSError, ValueError) as error:
+                raise RunStopped(
+                    f"the weights of job {index}, which others grow from, can't be read: {error}"
+                ) from None
+            self._refs[index] = ray.put(np.frombuffer(data, dtype=np.uint8))
+            self.num_puts += 1
+        return self._refs[index]
+
+    def forget(self, indices: Iterable[int | None]) -> None:
+        """Drop objects that may be lost; the next `ref` reads them from storage again."""
+        for index in indices:
+            if index is not None:
+                self._refs.pop(index, None)
+
+    def retain(self, live: set[int], parents: set[int]) -> None:
+        """Delete the files of all jobs but `live`, and drop the objects of all but `parents`."""
+        for index in self._files.keys() - live:
+            (self._folder.weights / self._files.pop(index).name).unlink(missing_ok=True)
+        self.forget(self._refs.keys() - parents)
+
+    def sweep(self, live: set[int]) -> None:
+        """On resuming: delete what an earlier driver's workers left and nobody needs."""
+        for path in self._folder.weights.glob("*"):
+            kept = {file.name for file in self._files.values()}
+            number = path.name.split("-")[0]
+            superseded = number.isdigit() and int(number) in self._files and path.name not in kept
+            if not number.isdigit() or int(number) not in live or superseded:
+                path.unlink(missing_ok=True)
