@@ -111,8 +111,8 @@ def status(
     state = history.state
     life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
     console.print(
-        f"{run}: {life}; {state.phase} {state.round}, {len(state.population)} jobs finished, {len(state.pending)} pending, "
-        f"stuck {state.counter}",
+        f"{run}: {life}; {state.phase} {state.round}, {len(state.population)} jobs finished, "
+        f"{len(state.pending)} pending, stuck {state.counter}",
         soft_wrap=True,
     )
     console.print(status_table(settings, history, last))

@@ -25,7 +25,8 @@ from orchestrator.search.settings import (
     SerialSettings,
     Settings,
 )
-from workers.data import DataReport, check_classification_data, check_detection_data
+from workers.data import check_classification_data, check_detection_data
+from workers.data.interface import DataReport
 from workers.settings import (
     DetectionDataSettings,
     DetectorSettings,

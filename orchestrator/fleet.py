@@ -7,6 +7,7 @@ task comes back as an error exactly once.
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported; said explicitly, as its default changes
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -16,12 +17,15 @@ import ray.exceptions
 
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
-from workers.node import NodeSettings, NodeWorker
+from workers.node import NodeActor, NodeSettings
 from workers.storage import Result
 from workers.task import Progress, Task
 
 NAMESPACE = "spnas"
 RETRY_S = 0.5
+
+
+Blob = ray.ObjectRef[Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +51,13 @@ class _Worker:
         answer: the reference of its result.
     """
 
-    actor: "ray.actor.ActorHandle"
-    ready: "ray.ObjectRef | None" = None
+    actor: Any
+    ready: ray.ObjectRef[Any] | None = None
     is_up: bool = False
     ask_again_at: float = 0.0
     task: Task | None = None
-    answer: "ray.ObjectRef | None" = None
-    status: "ray.ObjectRef | None" = None
+    answer: ray.ObjectRef[Any] | None = None
+    status: ray.ObjectRef[Any] | None = None
     progress: Progress | None = None
 
 
@@ -64,11 +68,12 @@ def connect(config: FleetConfig) -> None:
         UserError: if the cluster is smaller than the fleet.
     """
     local = "RAY_ADDRESS" not in os.environ
-    options = {"address": "local", "include_dashboard": False} if local else {}
+    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if local:
-        options["num_cpus"] = config.num_workers * config.cpus_per_worker
-    ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", **options)
-    present = ray.cluster_resources()
+        num_cpus = config.num_workers * config.cpus_per_worker
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
+    ray.init(**options)
+    present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
         needed = config.num_workers * per_worker
         if present.get(unit, 0) < needed:
@@ -86,7 +91,7 @@ class Fleet:
         self._workers: dict[str, _Worker] = {}
         for number in range(config.num_workers):
             name = f"worker-{number}"
-            actor = NodeWorker.options(  # type: ignore[attr-defined]
+            actor = NodeActor.options(
                 name=f"{run_name}/{name}",
                 num_cpus=config.cpus_per_worker,
                 num_gpus=config.gpus_per_worker,
@@ -109,7 +114,12 @@ class Fleet:
         return {name: worker.progress for name, worker in self._workers.items()}
 
     def submit(
-        self, name: str, task: Task, role: str, parent: "ray.ObjectRef | None", backbone: "ray.ObjectRef | None"
+        self,
+        name: str,
+        task: Task,
+        role: str,
+        parent: ray.ObjectRef[Any] | None,
+        backbone: ray.ObjectRef[Any] | None,
     ) -> None:
         """Give an idle worker a task; the blobs travel by reference."""
         worker = self._workers[name]
@@ -163,7 +173,7 @@ class Fleet:
             if not worker.is_up and worker.ready is None and time.monotonic() >= worker.ask_again_at:
                 worker.ready = worker.actor.ready.remote()
 
-    def _collect(self, name: str, ref: "ray.ObjectRef") -> Completion | None:
+    def _collect(self, name: str, ref: ray.ObjectRef[Any]) -> Completion | None:
         worker = self._workers[name]
         if ref == worker.ready:
             worker.ready = None

@@ -101,7 +101,8 @@ class Trials:
 
     def to_frame(self) -> pd.DataFrame:
         """The table for pandas."""
-        return self._table().to_pandas()
+        frame: pd.DataFrame = self._table().to_pandas()
+        return frame
 
     def write(self, folder: RunFolder) -> None:
         """Write the table to the run's ``trials.parquet``."""

@@ -8,6 +8,7 @@ after its append), and never while `live_weights` names it.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import ray
@@ -23,7 +24,7 @@ class Weights:
         """Know of no blob yet; see `add`."""
         self._folder = folder
         self._files: dict[int, WeightsFile] = {}
-        self._refs: dict[int, ray.ObjectRef] = {}
+        self._refs: dict[int, ray.ObjectRef[Any]] = {}
         self.num_puts = 0
 
     def add(self, index: int, file: WeightsFile | None) -> None:
@@ -31,7 +32,7 @@ class Weights:
         if file is not None:
             self._files[index] = file
 
-    def ref(self, index: int | None) -> "ray.ObjectRef | None":
+    def ref(self, index: int | None) -> ray.ObjectRef[Any] | None:
         """A job's blob in the object store, put there the first time; None for no job.
 
         Raises:

@@ -10,6 +10,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -45,7 +46,6 @@ class NodeSettings:
     max_stages: int
 
 
-@ray.remote(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})
 class NodeWorker:
     """Trains one task at a time; `status` and `request_stop` answer meanwhile."""
 
@@ -147,3 +147,7 @@ class NodeWorker:
 
     def _should_stop(self) -> bool:
         return self._stop_requested
+
+
+# Restarted by Ray whenever it dies, but never re-run by Ray: what was lost is the driver's to decide.
+NodeActor: Any = ray.remote(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})(NodeWorker)  # type: ignore[call-overload]

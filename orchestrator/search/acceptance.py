@@ -32,9 +32,17 @@ class Ending(Enum):
 class Level(Protocol):
     """Where candidates come from: the serial or the parallel level."""
 
-    phase: str
-    n_stuck: int
-    max_candidates: int | None
+    @property
+    def phase(self) -> str:
+        """Its name, which is its recipe's too."""
+
+    @property
+    def n_stuck(self) -> int:
+        """Candidates without an improvement until it is stuck."""
+
+    @property
+    def max_candidates(self) -> int | None:
+        """Candidates after which it ends."""
 
     def draw(self, state: SearchState, index: int) -> tuple[Morph, ...] | None:
         """The morphs that make candidate `index` of the baseline, or None if nothing new is left."""

@@ -93,7 +93,8 @@ class ParallelLevel:
     def _weights(self, state: SearchState) -> np.ndarray:
         assert state.baseline is not None
         macs = np.array(subnet_macs(state.baseline.spec, *self.settings.image_size), dtype=float)
-        return (macs.min() / macs) ** self.parallel.inverse_flops_power
+        weights: np.ndarray = (macs.min() / macs) ** self.parallel.inverse_flops_power
+        return weights
 
     def _may_grow(self, state: SearchState, subnets: list[int], stage: int) -> bool:
         if subnets[stage] >= self.parallel.max_subnets:

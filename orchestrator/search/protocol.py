@@ -17,6 +17,7 @@ import numpy as np
 
 from models.architecture import NetworkSpec
 from models.morphism import Morph, parse_morph
+from orchestrator.search.settings import SearchSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,10 @@ class SearchState:
 
 class Algorithm(Protocol):
     """A search algorithm. No side effects but on the state it is given."""
+
+    @property
+    def settings(self) -> SearchSettings:
+        """What it was made from."""
 
     def initial(self) -> SearchState:
         """The state before the first decision."""

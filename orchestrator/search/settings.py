@@ -4,9 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.architecture import NetworkSpec
+from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
-from models.architecture import Architecture
 
 
 class Settings(BaseModel):
