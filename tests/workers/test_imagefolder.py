@@ -1,0 +1,58 @@
+"""Images to classify in folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workers.data import check_classification_data, open_classification_data
+from workers.settings import ImageFolderData
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split, count in (("train", 3), ("val", 1)):
+        for label, name in enumerate(("apple", "pear")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                suffix = ("jpg", "png", "JPEG")[number]
+                colour = (250 * label, 0, 0)
+                Image.new("RGB", (40, 30), colour).save(tmp_path / split / name / f"{number}.{suffix}")
+    (tmp_path / "train/pear/notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def settings(root: Path, **changes: object) -> ImageFolderData:
+    return ImageFolderData.model_validate({"format": "imagefolder", "root": str(root), "image_size": 28, **changes})
+
+
+def test_classes_are_the_sorted_folders(root: Path) -> None:
+    data = open_classification_data(settings(root))
+    assert data.class_names == ("apple", "pear")
+    assert [data.train.label(index) for index in range(len(data.train))] == [0, 0, 0, 1, 1, 1]
+    assert data.report.class_counts == (4, 4)
+
+
+def test_images_keep_a_margin_around_the_crop(root: Path) -> None:
+    image = open_classification_data(settings(root)).train.image(5)
+    assert image.shape == (3, 32, 32) and image.dtype == np.uint8
+    assert image[0].min() > 200
+
+
+def test_missing_folders_and_classes_name_the_key(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"^reignition\.data\.root: '/no/such' is no folder"):
+        check_classification_data(settings(Path("/no/such")))
+    with pytest.raises(ValueError, match=r"^reignition\.data\.val: 'test' is no folder"):
+        check_classification_data(settings(root, val="test"))
+    (root / "val/plum").mkdir()
+    with pytest.raises(ValueError, match=r"'plum', which is no class of the training split"):
+        check_classification_data(settings(root))
+    (root / "train/plum").mkdir()
+    with pytest.raises(ValueError, match=r"train/plum has no image; put \.jpeg, \.jpg, \.png files there"):
+        check_classification_data(settings(root))
+
+
+def test_one_class_is_too_few(root: Path) -> None:
+    with pytest.raises(ValueError, match="has 0 folders; each of 2 or more classes has one"):
+        check_classification_data(settings(root, train="train/pear"))

@@ -1,0 +1,51 @@
+"""The schedule and the optimizer, and the one seed."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from workers.optimization import build_optimizer, learning_rate
+from workers.seeding import seed_everything
+from workers.settings import TrainingSettings
+
+
+def test_rate_warms_up_then_falls_to_the_last_one() -> None:
+    settings = TrainingSettings(warmup_steps=4, batch_size=16)
+    rates = [learning_rate(settings, step, 100) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.004, 0.008, 0.012, 0.016, 0.02])
+    assert all(one > other for one, other in zip(rates[4:], rates[5:], strict=False))
+    assert rates[-1] == pytest.approx(0.0001)
+
+
+def test_rate_is_scaled_with_the_batch() -> None:
+    settings = TrainingSettings(warmup_steps=0, batch_size=4)
+    assert learning_rate(settings, 0, 10) == pytest.approx(0.005)
+    as_written = settings.merged({"lr_batch_size": None})
+    assert learning_rate(as_written, 0, 10) == pytest.approx(0.02)
+
+
+def test_a_warmup_longer_than_the_training_is_cut() -> None:
+    settings = TrainingSettings(warmup_steps=500, batch_size=16)
+    assert learning_rate(settings, 3, 9) == pytest.approx(0.02)
+    assert learning_rate(settings, 0, 1) == pytest.approx(0.02)
+
+
+def test_scales_and_biases_have_no_weight_decay() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    model[0].weight.requires_grad_(True)
+    decayed, free = build_optimizer(model, TrainingSettings(), fused=False).param_groups
+    assert [parameter.ndim for parameter in decayed["params"]] == [4]
+    assert len(free["params"]) == 3 and free["weight_decay"] == 0.0
+
+
+def test_one_seed_seeds_everything() -> None:
+    def draw(*seed: int) -> tuple[float, ...]:
+        draws = seed_everything(seed)
+        return torch.rand(()).item(), float(np.random.rand()), random.random(), float(draws.random())
+
+    assert draw(1, 2) == draw(1, 2)
+    assert all(one != other for one, other in zip(draw(1, 2), draw(2, 1), strict=True))
+    assert torch.are_deterministic_algorithms_enabled()

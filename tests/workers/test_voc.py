@@ -1,0 +1,177 @@
+"""Pascal VOC's layout, sound and broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import WriteVoc
+
+from workers.data import check_detection_data, open_detection_data
+from workers.data import voc as kinds
+from workers.settings import VocData
+
+GOOD = ("cell", 5, 5, 20, 25)
+
+
+def settings(root: Path, **changes: object) -> VocData:
+    values = {"format": "voc", "root": str(root), "short_side": 60, "long_side": 100, "max_invalid_share": 1.0}
+    return VocData.model_validate({**values, **changes})
+
+
+def sound(write_voc: WriteVoc, **more: object) -> Path:
+    write_voc("train", {"a": [GOOD], "b": [("dot", 1, 1, 40, 30), GOOD], **more})
+    return write_voc("val", {"c": [GOOD]})
+
+
+def found(root: Path, **changes: object) -> dict[str, int]:
+    return {p.kind: p.count for p in check_detection_data(settings(root, **changes)).problems}
+
+
+def test_flat_layout_is_read(write_voc: WriteVoc) -> None:
+    data = open_detection_data(settings(sound(write_voc)))
+    assert (len(data.train), len(data.val)) == (2, 1)
+    assert data.class_names == ("cell", "dot")
+    assert data.report.class_counts == (3, 1)
+    assert data.report.problems == ()
+
+
+def test_devkit_layout_joins_the_splits_of_several_years(write_voc: WriteVoc) -> None:
+    for year in ("VOC2007", "VOC2012"):
+        write_voc("trainval", {f"{year}_1": [GOOD]}, folder=year)
+    root = write_voc("test", {"t": [GOOD]}, folder="VOC2007")
+    data = open_detection_data(
+        settings(root, train=["VOC2007/trainval", "VOC2012/trainval"], val=["VOC2007/test"])
+    )
+    assert (len(data.train), len(data.val)) == (2, 1)
+
+
+def test_boxes_count_pixels_from_one_and_include_both_ends(write_voc: WriteVoc) -> None:
+    data = open_detection_data(settings(sound(write_voc), short_side=30))
+    np.testing.assert_array_equal(data.train.target(1).boxes, [[0, 0, 40, 30], [4, 4, 20, 25]])
+
+
+def test_images_and_boxes_are_resized_alike(write_voc: WriteVoc) -> None:
+    data = open_detection_data(settings(sound(write_voc)))
+    image, target = data.train.image(1), data.train.target(1)
+    assert image.shape == (3, 60, 80) and image.dtype == np.uint8
+    assert target.original_size == (30, 40) and target.scale == (2.0, 2.0)
+    np.testing.assert_array_equal(target.boxes[0], [0, 0, 80, 60])
+    assert data.train.image(1) is image  # kept in memory
+
+
+def test_the_long_side_limits_the_size(write_voc: WriteVoc) -> None:
+    data = open_detection_data(settings(sound(write_voc), long_side=60, cache_bytes=0))
+    assert data.train.image(0).shape == (3, 45, 60)
+    assert data.train.image(0) is not data.train.image(0)
+
+
+def test_difficult_objects_are_to_be_ignored(write_voc: WriteVoc) -> None:
+    write_voc("train", {"a": [GOOD, ("dot", 2, 2, 9, 9)]}, difficult=["dot"])
+    data = open_detection_data(settings(write_voc("val", {"c": [GOOD]})))
+    assert data.train.target(0).ignore.tolist() == [False, True]
+
+
+def test_listed_classes_keep_their_order_and_others_are_counted(write_voc: WriteVoc) -> None:
+    data = open_detection_data(settings(sound(write_voc), classes=["ghost", "cell"], invalid_boxes="refuse"))
+    assert data.class_names == ("ghost", "cell")
+    assert data.train.target(1).labels.tolist() == [2]
+    assert [(p.kind, p.count) for p in data.report.problems] == [(kinds.UNKNOWN_CLASS, 1)]
+
+
+BROKEN = {
+    kinds.NO_AREA: ("cell", 5, 5, 5, 25),
+    kinds.OUTSIDE: ("cell", 5, 5, 43, 25),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_invalid_boxes_are_left_out_and_counted_or_refused(kind: str, write_voc: WriteVoc) -> None:
+    root = sound(write_voc, bad=[BROKEN[kind], GOOD])
+    report = check_detection_data(settings(root))
+    (problem,) = report.problems
+    assert (problem.kind, problem.count) == (kind, 1)
+    assert "bad.xml cell (5, 5," in str(problem)
+    assert report.class_counts == (4, 1)
+    with pytest.raises(ValueError, match=rf"bad\.xml: {kind}: cell \(5, 5, .*data\.invalid_boxes to drop"):
+        check_detection_data(settings(root, invalid_boxes="refuse"))
+
+
+def test_boxes_one_pixel_over_the_border_are_cut(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, edge=[("cell", 0, 0, 41, 31)])
+    data = open_detection_data(settings(root, short_side=30))
+    assert data.report.problems == ()
+    np.testing.assert_array_equal(data.train.target(2).boxes, [[0, 0, 40, 30]])
+
+
+def test_images_without_a_box_are_left_out_and_counted(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, empty=[], hollow=[BROKEN[kinds.NO_AREA]])
+    assert found(root) == {kinds.NO_BOX: 2, kinds.NO_AREA: 1}
+    assert check_detection_data(settings(root)).num_train == 2
+
+
+def test_missing_and_unreadable_files_are_counted_or_refused(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, no_image=[GOOD], no_xml=[GOOD], torn_xml=[GOOD], torn_image=[GOOD])
+    (root / "JPEGImages/no_image.jpg").unlink()
+    (root / "JPEGImages/torn_image.jpg").write_bytes(b"no image")
+    (root / "Annotations/no_xml.xml").unlink()
+    (root / "Annotations/torn_xml.xml").write_text("<annotation><object>")
+    assert found(root) == {kinds.NO_IMAGE: 2, kinds.NO_ANNOTATION: 2}
+    with pytest.raises(ValueError, match=r"no_image\.jpg: missing or unreadable image"):
+        check_detection_data(settings(root, invalid_boxes="refuse"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("<xmin>5</xmin>", "<xmin>five</xmin>", "xmin of cell is 'five', not a number"),
+        ("<xmin>5</xmin>", "", "xmin of cell is None"),
+        ("<xmin>5</xmin>", "<xmin>nan</xmin>", "not finite"),
+        ("<name>cell</name>", "", "an object without a name"),
+        ("<annotation>", '<!DOCTYPE a [<!ENTITY e "e">]><annotation>', "Entit"),
+    ],
+)
+def test_malformed_annotations_name_what_is_wrong(old: str, new: str, reason: str, write_voc: WriteVoc) -> None:
+    root = sound(write_voc)
+    path = root / "Annotations/a.xml"
+    path.write_text(path.read_text().replace(old, new))
+    assert found(root) == {kinds.NO_ANNOTATION: 1}
+    with pytest.raises(ValueError, match=reason):
+        check_detection_data(settings(root, invalid_boxes="refuse"))
+
+
+def test_too_many_invalid_boxes_are_refused(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, bad=[GOOD, BROKEN[kinds.OUTSIDE]])
+    with pytest.raises(ValueError, match=r"data\.max_invalid_share: 1 of 6 boxes are invalid, more than 0\.1"):
+        check_detection_data(settings(root, max_invalid_share=0.1))
+    assert check_detection_data(settings(root, max_invalid_share=0.2)).num_train == 3
+
+
+def test_an_image_id_can_not_lead_out_of_the_folder(write_voc: WriteVoc) -> None:
+    root = sound(write_voc)
+    (root / "ImageSets/Main/train.txt").write_text("../../../etc/passwd\n")
+    with pytest.raises(ValueError, match=r"data\.root: image id '\.\./\.\./\.\./etc/passwd' .* leads out of"):
+        check_detection_data(settings(root))
+
+
+def test_a_split_can_not_lead_out_of_the_folder(write_voc: WriteVoc) -> None:
+    with pytest.raises(ValueError, match=r"data\.train: '\.\./x/train' leads out of"):
+        check_detection_data(settings(sound(write_voc), train=["../x/train"]))
+
+
+def test_missing_folders_and_lists_name_the_key(write_voc: WriteVoc, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^data\.root: '/no/such' is no folder; it must hold JPEGImages"):
+        check_detection_data(settings(Path("/no/such")))
+    with pytest.raises(ValueError, match=r"^data\.val: split 'test' needs the file .*test\.txt"):
+        check_detection_data(settings(sound(write_voc), val=["test"]))
+    (tmp_path / "ImageSets/Main/none.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"^data\.val: none has no image with a box left \(the lists are empty\)"):
+        check_detection_data(settings(tmp_path, val=["none"]))
+
+
+def test_an_image_that_breaks_while_it_is_decoded_is_named(write_voc: WriteVoc) -> None:
+    root = sound(write_voc)
+    path = root / "JPEGImages/a.jpg"
+    data = open_detection_data(settings(root))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"a\.jpg: can't be read as an image"):
+        data.train.image(0)
