@@ -84,9 +84,7 @@ def pretrain(
     )
     return TrainingResult(
         metrics={"top1": _top1(model, data, task.training.batch_size, device)},
-        weights=pack(
-            model.backbone.state_dict(), {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}
-        ),
+        weights=pack(model.backbone.state_dict(), {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}),
         peak_memory_bytes=peak_memory_bytes(device),
     )
 

@@ -162,11 +162,7 @@ def prepare_detector(
     if levels:
         old = build(old_spec)
         load_weights(old, old_state)
-        chosen = (
-            np.linspace(0, len(data.train) - 1, min(NUM_REFIT_IMAGES, len(data.train)))
-            .round()
-            .astype(np.int64)
-        )
+        chosen = np.linspace(0, len(data.train) - 1, min(NUM_REFIT_IMAGES, len(data.train))).round().astype(np.int64)
         images, _ = _batch(data.train, chosen, np.zeros(len(chosen), dtype=np.bool_), device)
         refitted = refit_laterals(old, model, images, levels)
         notes += [f"{LATERAL}{level} is refitted, R2 {r2:.3f}" for level, r2 in sorted(refitted.items())]

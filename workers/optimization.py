@@ -24,9 +24,7 @@ def learning_rate(settings: TrainingSettings, step: int, num_steps: int) -> floa
     if step < warmup:
         return scale * settings.lr * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(num_steps - warmup - 1, 1)
-    return scale * (
-        settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
-    )
+    return scale * (settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings, *, fused: bool) -> torch.optim.SGD:

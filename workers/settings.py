@@ -25,12 +25,8 @@ class TrainingSettings(Settings):
 
     epochs: int = Field(default=3, ge=1, description="Passes over the training images.")
     batch_size: int = Field(default=16, ge=1, description="Global batch, in images.")
-    lr: float = Field(
-        default=0.02, gt=0, description="Highest learning rate, for a batch of `lr_batch_size`."
-    )
-    final_lr: float = Field(
-        default=0.0001, ge=0, description="Last learning rate, for a batch of `lr_batch_size`."
-    )
+    lr: float = Field(default=0.02, gt=0, description="Highest learning rate, for a batch of `lr_batch_size`.")
+    final_lr: float = Field(default=0.0001, ge=0, description="Last learning rate, for a batch of `lr_batch_size`.")
     lr_batch_size: int | None = Field(
         default=16,
         ge=1,
@@ -38,12 +34,8 @@ class TrainingSettings(Settings):
         "batch_size / lr_batch_size. null takes them as written.",
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(
-        default=0.0001, ge=0, description="Weight decay; normalisations and biases have none."
-    )
-    warmup_steps: int = Field(
-        default=20, ge=0, description="Steps over which the rate rises linearly from 0."
-    )
+    weight_decay: float = Field(default=0.0001, ge=0, description="Weight decay; normalisations and biases have none.")
+    warmup_steps: int = Field(default=20, ge=0, description="Steps over which the rate rises linearly from 0.")
     clip_norm: float | None = Field(
         default=10.0, gt=0, description="The gradients' norm is clipped to this; null leaves it."
     )
@@ -86,18 +78,10 @@ class DetectorSettings(Settings):
     canonical_scale: int = Field(
         default=224, ge=1, description="Side of a box that is pooled from stride 16 (FPN, equation 1)."
     )
-    rpn_pre_nms_train: int = Field(
-        default=2000, ge=1, description="Proposals per level before NMS, in training."
-    )
-    rpn_pre_nms_test: int = Field(
-        default=1000, ge=1, description="Proposals per level before NMS, in evaluation."
-    )
-    rpn_post_nms_train: int = Field(
-        default=2000, ge=1, description="Proposals per image after NMS, in training."
-    )
-    rpn_post_nms_test: int = Field(
-        default=1000, ge=1, description="Proposals per image after NMS, in evaluation."
-    )
+    rpn_pre_nms_train: int = Field(default=2000, ge=1, description="Proposals per level before NMS, in training.")
+    rpn_pre_nms_test: int = Field(default=1000, ge=1, description="Proposals per level before NMS, in evaluation.")
+    rpn_post_nms_train: int = Field(default=2000, ge=1, description="Proposals per image after NMS, in training.")
+    rpn_post_nms_test: int = Field(default=1000, ge=1, description="Proposals per image after NMS, in evaluation.")
     rpn_batch: int = Field(default=256, ge=1, description="Anchors per image in the RPN's loss.")
     roi_batch: int = Field(default=512, ge=1, description="Proposals per image in the box head's loss.")
     detections_per_image: int = Field(default=100, ge=1, description="Most detections kept per image.")
@@ -135,9 +119,7 @@ class VocData(_Cached):
         "Boxes of classes that are not listed are left out and counted.",
     )
     short_side: int = Field(default=600, ge=16, description="Images are resized to this shorter side ...")
-    long_side: int = Field(
-        default=1333, ge=16, description="... or less, so that the longer one is at most this."
-    )
+    long_side: int = Field(default=1333, ge=16, description="... or less, so that the longer one is at most this.")
     mean: tuple[float, float, float] = Field(
         default=(0.485, 0.456, 0.406), description="Mean of each channel, pixels counted from 0 to 1."
     )
@@ -169,9 +151,7 @@ class _Shapes(_Cached):
     seed: int = Field(default=0, ge=0, description="Seed of the pictures, apart from the search's.")
     num_train: int = Field(default=960, ge=1, description="Training images.")
     num_val: int = Field(default=400, ge=1, description="Images to evaluate on.")
-    noise: float = Field(
-        default=0.05, ge=0, le=0.5, description="Standard deviation of the pixels' noise, of 1."
-    )
+    noise: float = Field(default=0.05, ge=0, le=0.5, description="Standard deviation of the pixels' noise, of 1.")
     hue_share: float = Field(
         default=0.7,
         ge=0,
@@ -202,9 +182,7 @@ class ShapesData(_Shapes):
         if self.max_radius < self.min_radius:
             raise ValueError(f"max_radius: {self.max_radius} is less than min_radius, {self.min_radius}")
         if 2 * self.max_radius > self.image_size:
-            raise ValueError(
-                f"max_radius: {self.max_radius} is more than half of image_size, {self.image_size}"
-            )
+            raise ValueError(f"max_radius: {self.max_radius} is more than half of image_size, {self.image_size}")
         return self
 
 
@@ -222,9 +200,7 @@ class ImageFolderData(_Cached):
     root: Name = Field(description="The folder that holds the splits.")
     train: Name = Field(default="train", description="Split to train on.")
     val: Name = Field(default="val", description="Split to evaluate on.")
-    image_size: int = Field(
-        default=224, ge=16, description="Side of the square crop a network sees, in pixels."
-    )
+    image_size: int = Field(default=224, ge=16, description="Side of the square crop a network sees, in pixels.")
     mean: tuple[float, float, float] = Field(
         default=(0.485, 0.456, 0.406), description="Mean of each channel, pixels counted from 0 to 1."
     )

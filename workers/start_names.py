@@ -56,8 +56,6 @@ def check_start_weights(weights: str, spec: NetworkSpec, *, key: str = "start.we
         return
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(
-            f"{key}: {weights!r} is neither one of {', '.join(TORCHVISION)} nor a file that exists"
-        )
+        raise ValueError(f"{key}: {weights!r} is neither one of {', '.join(TORCHVISION)} nor a file that exists")
     if path.suffix not in FILE_SUFFIXES:
         raise ValueError(f"{key}: {weights!r} must end in {', '.join(FILE_SUFFIXES)}")

@@ -1,5 +1,8 @@
 """What a user may write, and how a mistake is answered."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -66,3 +69,8 @@ def test_reignition_splits_into_data_and_training() -> None:
     settings = ReignitionSettings.model_validate({"data": {"format": "shapes"}, "epochs": 2})
     assert settings.training.epochs == 2
     assert settings.training.lr_batch_size is None
+
+
+def test_data_are_checked_without_torch() -> None:
+    code = "import sys, workers.data, workers.start_names; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

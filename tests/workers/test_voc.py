@@ -39,9 +39,7 @@ def test_devkit_layout_joins_the_splits_of_several_years(write_voc: WriteVoc) ->
     for year in ("VOC2007", "VOC2012"):
         write_voc("trainval", {f"{year}_1": [GOOD]}, folder=year)
     root = write_voc("test", {"t": [GOOD]}, folder="VOC2007")
-    data = open_detection_data(
-        settings(root, train=["VOC2007/trainval", "VOC2012/trainval"], val=["VOC2007/test"])
-    )
+    data = open_detection_data(settings(root, train=["VOC2007/trainval", "VOC2012/trainval"], val=["VOC2007/test"]))
     assert (len(data.train), len(data.val)) == (2, 1)
 
 

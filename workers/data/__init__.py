@@ -60,8 +60,6 @@ def check_detection_data(settings: DetectionDataSettings, *, key: str = "data") 
     return open_detection_data(settings, key=key).report
 
 
-def check_classification_data(
-    settings: ClassificationDataSettings, *, key: str = "reignition.data"
-) -> DataReport:
+def check_classification_data(settings: ClassificationDataSettings, *, key: str = "reignition.data") -> DataReport:
     """What `open_classification_data` would give; raises as it does. Decodes no image."""
     return open_classification_data(settings, key=key).report

@@ -66,9 +66,7 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
         split = getattr(settings, name)
         folder = root / split
         if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
-            raise ValueError(
-                f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class"
-            )
+            raise ValueError(f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class")
         found = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
         class_names = class_names or found
         if len(class_names) < 2:
@@ -98,15 +96,11 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
     )
 
 
-def _list(
-    folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str
-) -> list[tuple[Path, int]]:
+def _list(folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str) -> list[tuple[Path, int]]:
     files = []
     for name in found:
         images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
         if not images:
-            raise ValueError(
-                f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there"
-            )
+            raise ValueError(f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there")
         files += [(path, class_names.index(name)) for path in images]
     return files

@@ -106,12 +106,8 @@ class DataReport:
 
     def lines(self) -> tuple[str, ...]:
         """The report for a terminal or log, one line per fact."""
-        counts = ", ".join(
-            f"{name} {count}" for name, count in zip(self.class_names, self.class_counts, strict=False)
-        )
-        head = (
-            f"{self.num_train} training and {self.num_val} validation images; {counts or 'drawn on the go'}"
-        )
+        counts = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, self.class_counts, strict=False))
+        head = f"{self.num_train} training and {self.num_val} validation images; {counts or 'drawn on the go'}"
         return (head, *(f"left out: {problem}" for problem in self.problems))
 
 

@@ -49,9 +49,7 @@ Corners = tuple[float, float, float, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
     name: str
-    corners: tuple[
-        float, float, float, float
-    ]  # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
+    corners: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
     difficult: bool
 
 
@@ -66,9 +64,7 @@ class _Annotated:
 class _Split:
     """The images of one or more lists."""
 
-    def __init__(
-        self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData
-    ) -> None:
+    def __init__(self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData) -> None:
         self._annotated = annotated
         self._labels = {name: label for label, name in enumerate(class_names, start=1)}
         self._short_side, self._long_side = settings.short_side, settings.long_side
@@ -107,9 +103,7 @@ class _Split:
         annotated = self._annotated[index]
         try:
             with PillowImage.open(annotated.path) as stored:
-                resized = stored.convert("RGB").resize(
-                    self._resized(annotated), PillowImage.Resampling.BILINEAR
-                )
+                resized = stored.convert("RGB").resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
         except OSError as error:
             raise ValueError(
                 f"{annotated.path}: can't be read as an image ({error}); replace it or take it off its list"
@@ -167,16 +161,11 @@ class _Reader:
     def read(self, part: str, splits: Sequence[str]) -> list[_Annotated]:
         """The images of some splits that have a box, in the order of the lists."""
         annotated = [
-            one
-            for split in splits
-            for image_id in self._ids(part, split)
-            if (one := self._image(split, image_id))
+            one for split in splits for image_id in self._ids(part, split) if (one := self._image(split, image_id))
         ]
         if not annotated:
             reasons = "; ".join(map(str, self.problems.all())) or "the lists are empty"
-            raise ValueError(
-                f"{self._key}.{part}: {', '.join(splits)} has no image with a box left ({reasons})"
-            )
+            raise ValueError(f"{self._key}.{part}: {', '.join(splits)} has no image with a box left ({reasons})")
         return annotated
 
     def check_shares(self) -> None:
@@ -197,9 +186,7 @@ class _Reader:
     def _ids(self, part: str, split: str) -> list[str]:
         path = self._folder(split) / "ImageSets" / "Main" / f"{split.rpartition('/')[2]}.txt"
         if not path.resolve().is_relative_to(self._root.resolve()):
-            raise ValueError(
-                f"{self._key}.{part}: {split!r} leads out of {self._root}; name a split such as train"
-            )
+            raise ValueError(f"{self._key}.{part}: {split!r} leads out of {self._root}; name a split such as train")
         if not path.is_file():
             raise ValueError(
                 f"{self._key}.{part}: split {split!r} needs the file {path} with one image id per line; "

@@ -53,9 +53,7 @@ def average_precision(
     """
     truth = _ground_truth(targets, class_names)
     found = [
-        entry
-        for target, detected in zip(targets, detections, strict=True)
-        for entry in _detected(target, detected)
+        entry for target, detected in zip(targets, detections, strict=True) for entry in _detected(target, detected)
     ]
     for number, entry in enumerate(found, start=1):
         entry["id"] = number
@@ -67,9 +65,7 @@ def average_precision(
         evaluation = COCOeval(truth, predictions, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval[
-        "precision"
-    ]  # [IoU thresholds, recall thresholds, classes, areas, most detections]
+    precision = evaluation.eval["precision"]  # [IoU thresholds, recall thresholds, classes, areas, most detections]
     recall = evaluation.eval["recall"]  # [IoU thresholds, classes, areas, most detections]
     measured = {name: precision[:, :, :, area, -1] for name, area in AREAS.items()}
     measured["AP50"] = precision[:1, :, :, 0, -1]
@@ -77,17 +73,13 @@ def average_precision(
     measured["AR100"] = recall[:, :, 0, -1]
     for index, name in enumerate(class_names):
         measured[f"AP/{name}"] = precision[:, :, index, 0, -1]
-    return {
-        name: float(values[values > -1].mean()) for name, values in measured.items() if (values > -1).any()
-    }
+    return {name: float(values[values > -1].mean()) for name, values in measured.items() if (values > -1).any()}
 
 
 def _ground_truth(targets: Sequence[Target], class_names: Sequence[str]) -> COCO:
     annotations: list[dict[str, Any]] = []
     for target in targets:
-        for box, label, ignore in zip(
-            _as_stored(target, target.boxes), target.labels, target.ignore, strict=True
-        ):
+        for box, label, ignore in zip(_as_stored(target, target.boxes), target.labels, target.ignore, strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
