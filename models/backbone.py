@@ -33,8 +33,7 @@ class Backbone(nn.Module):
         stem = DeepStem if spec.stem == "deep" else ResNetStem
         self.stem = stem(spec.base_channels, normalization)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(make_block(block_type, shape, normalization) for shape in shapes))
-            for shapes in spec.stages
+            nn.Sequential(*(make_block(block_type, shape, normalization) for shape in shapes)) for shapes in spec.stages
         )
         self.subnets = nn.ModuleList(
             nn.ModuleList(Subnet(block_type, shapes, normalization) for _ in range(count))
@@ -82,9 +81,7 @@ def build_backbone(
     return Backbone(as_spec(architecture, stem, base_channels), normalization)
 
 
-def as_spec(
-    architecture: Architecture | NetworkSpec | str, stem: str = "deep", base_channels: int = 64
-) -> NetworkSpec:
+def as_spec(architecture: Architecture | NetworkSpec | str, stem: str = "deep", base_channels: int = 64) -> NetworkSpec:
     """The spec itself, or the fresh build's spec of an encoding."""
     if isinstance(architecture, NetworkSpec):
         return architecture
@@ -110,9 +107,7 @@ def load_torchvision_weights(backbone: Backbone, state_dict: Mapping[str, Tensor
     Raises:
         ValueError: naming the keys, if the structures differ.
     """
-    renamed = {
-        _from_torchvision(key): tensor for key, tensor in state_dict.items() if not key.startswith("fc.")
-    }
+    renamed = {_from_torchvision(key): tensor for key, tensor in state_dict.items() if not key.startswith("fc.")}
     own = backbone.state_dict()
     # frozen normalisation keeps no count of batches, group normalisation no statistics
     renamed = {k: v for k, v in renamed.items() if k in own or not k.endswith("num_batches_tracked")}

@@ -84,9 +84,7 @@ def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
-            raise ValueError(
-                f"weights: the tensors overlap or leave a hole at byte {position}; the blob is corrupt"
-            )
+            raise ValueError(f"weights: the tensors overlap or leave a hole at byte {position}; the blob is corrupt")
         position = end
     if position != len(data):
         raise ValueError(f"weights: {len(data) - position} bytes after the last tensor; the blob is corrupt")
@@ -100,8 +98,7 @@ def _header(array: "NDArray[np.uint8]") -> tuple[dict[str, Any], int]:
     start = _LENGTH_BYTES + int.from_bytes(array[:_LENGTH_BYTES].tobytes(), "little")
     if start > len(array):
         raise ValueError(
-            f"weights: the header should end at byte {start}, the blob ends at {len(array)}; "
-            "it is cut off or corrupt"
+            f"weights: the header should end at byte {start}, the blob ends at {len(array)}; it is cut off or corrupt"
         )
     try:
         header = json.loads(array[_LENGTH_BYTES:start].tobytes().decode())
@@ -123,8 +120,7 @@ def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[
             raise ValueError(f"weights: the header's entry of {name!r} is malformed: {str(entry)[:200]}")
     if not 0 <= begin <= end <= num_bytes:
         raise ValueError(
-            f"weights: {name!r} should lie in bytes {begin} to {end} of {num_bytes}; "
-            "the blob is cut off or corrupt"
+            f"weights: {name!r} should lie in bytes {begin} to {end} of {num_bytes}; the blob is cut off or corrupt"
         )
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"weights: {name!r} has {end - begin} bytes, which its shape {shape} does not need")
@@ -145,9 +141,7 @@ def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:
         return torch.frombuffer(array, dtype=torch.uint8)
 
 
-def _view(
-    data: Tensor, dtype: torch.dtype, shape: list[int], begin: int, end: int, *, aligned: int
-) -> Tensor:
+def _view(data: Tensor, dtype: torch.dtype, shape: list[int], begin: int, end: int, *, aligned: int) -> Tensor:
     """One tensor in the data; copied only where another program's file has it off the dtype's boundaries."""
     if begin == end:
         return torch.empty(shape, dtype=dtype)

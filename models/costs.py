@@ -140,9 +140,7 @@ def _block_cost(block_type: str, shape: BlockShape, incoming: Size, outgoing: Si
     return cost
 
 
-def _conv(
-    inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False
-) -> Cost:
+def _conv(inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False) -> Cost:
     weights = inner // groups * outer * kernel * kernel
     return Cost(macs=weights * outgoing[0] * outgoing[1], parameters=weights + (outer if bias else 0))
 

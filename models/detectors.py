@@ -75,9 +75,7 @@ class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
     torchvision's own `_skip_resize` skips it in training only.
     """
 
-    def resize(
-        self, image: Tensor, target: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return both as they are."""
         return image, target
 

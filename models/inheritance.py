@@ -124,9 +124,7 @@ def _sorted_by_place(state: Mapping[str, Tensor], spec: NetworkSpec) -> _Weights
     counts = spec.architecture.subnets or (0,) * len(spec.stages)
     expected = {(shape.stage, shape.position) for shape in spec.blocks}
     expected_ups = {(stage, k) for stage, count in enumerate(counts) for k in range(count)}
-    expected_parallel = {
-        (stage, k, block) for stage, k in expected_ups for block in range(len(spec.stages[stage]))
-    }
+    expected_parallel = {(stage, k, block) for stage, k in expected_ups for block in range(len(spec.stages[stage]))}
     wrong = (serial.keys() ^ expected) | (ups.keys() ^ expected_ups) | (parallel.keys() ^ expected_parallel)
     if wrong:
         raise ValueError(
@@ -186,9 +184,7 @@ def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: S
             (shape.mid_channels, shape.mid_channels, 3, groups),
             (shape.mid_channels, shape.out_channels, 1, 1),
         ]
-    norm_tensors = {
-        tail.removeprefix("norm1."): tensor for tail, tensor in model.items() if tail.startswith("norm1.")
-    }
+    norm_tensors = {tail.removeprefix("norm1."): tensor for tail, tensor in model.items() if tail.startswith("norm1.")}
     frozen = "running_var" in norm_tensors and "num_batches_tracked" not in norm_tensors
     like = model["conv1.weight"]
 

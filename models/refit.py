@@ -56,9 +56,7 @@ def refit_laterals(
         pairs = enumerate(zip(old_laterals, new_laterals, strict=True))
         levels = [level for level, (old, new) in pairs if old.in_channels != new.in_channels]
     fits = {
-        level: _LeastSquares(
-            new_laterals[level].in_channels, new_laterals[level].out_channels, _device(new_detector)
-        )
+        level: _LeastSquares(new_laterals[level].in_channels, new_laterals[level].out_channels, _device(new_detector))
         for level in levels
     }
     if not fits:
@@ -104,9 +102,7 @@ class _LeastSquares:
         inputs, cross = covariance[:cut, :cut], covariance[:cut, cut:]
         # the last term lets features that never vary have weight zero
         ridge = RIDGE * inputs.diagonal().mean() + torch.finfo(torch.float64).tiny ** 0.5
-        solution = torch.linalg.solve(
-            inputs + ridge * torch.eye(cut, dtype=torch.float64, device=mean.device), cross
-        )
+        solution = torch.linalg.solve(inputs + ridge * torch.eye(cut, dtype=torch.float64, device=mean.device), cross)
         lateral.weight.copy_(solution.T[:, :, None, None])
         assert lateral.bias is not None
         lateral.bias.copy_(mean[cut:] - mean[:cut] @ solution)

@@ -44,9 +44,7 @@ def specs(**limits: int) -> st.SearchStrategy[NetworkSpec]:
 
 
 @st.composite
-def morph_chains(
-    draw: st.DrawFn, spec: NetworkSpec, max_length: int = 4, subnets: bool = True
-) -> tuple[Morph, ...]:
+def morph_chains(draw: st.DrawFn, spec: NetworkSpec, max_length: int = 4, subnets: bool = True) -> tuple[Morph, ...]:
     """Legal morphs of a spec within `MAX_BLOCKS` and `MAX_STAGES`; subnets, if any, come last."""
     chain: list[Morph] = []
     for _ in range(draw(st.integers(1, max_length))):

@@ -79,7 +79,8 @@ def test_no_damaged_encoding_raises_anything_else(architecture: Architecture, da
 
 
 @pytest.mark.parametrize(
-    "parts", [("BB", ()), ("BB", ("",)), ("BB", ("1x",)), ("QQ", ("1",)), ("BB", ("1",), (1, 2)), ("BB", ("1,1",))]
+    "parts",
+    [("BB", ()), ("BB", ("",)), ("BB", ("1x",)), ("QQ", ("1",)), ("BB", ("1",), (1, 2)), ("BB", ("1,1",))],
 )
 def test_parts_that_no_text_has_are_refused(parts: tuple) -> None:
     with pytest.raises(ArchitectureError):
@@ -89,7 +90,13 @@ def test_parts_that_no_text_has_are_refused(parts: tuple) -> None:
 def test_architectures_have_an_order() -> None:
     texts = ["BB(1,d1)", "BB(11)", "BNB(1)", "BB(1)+(2)", "BB(1)"]
     ordered = sorted(map(Architecture.parse, texts))
-    assert [str(architecture) for architecture in ordered] == ["BB(1)", "BB(1)+(2)", "BB(1,d1)", "BB(11)", "BNB(1)"]
+    assert [str(architecture) for architecture in ordered] == [
+        "BB(1)",
+        "BB(1)+(2)",
+        "BB(1,d1)",
+        "BB(11)",
+        "BNB(1)",
+    ]
 
 
 def test_resnet50_has_its_shapes() -> None:

@@ -103,11 +103,23 @@ def test_torchvisions_weights_fit_other_kinds_of_batch_normalisation(normalizati
 @pytest.mark.parametrize(
     ("text", "fields", "reason"),
     [
-        ("BB(11,d1,d1,d1)", {}, "missing stem.conv1.weight.* stem 'resnet'|stem 'resnet'.*missing stem.conv1.weight"),
+        (
+            "BB(11,d1,d1,d1)",
+            {},
+            "missing stem.conv1.weight.* stem 'resnet'|stem 'resnet'.*missing stem.conv1.weight",
+        ),
         ("BB(11,d1,d1,d11)", {"stem": "resnet"}, "missing stages.3.2.conv1.weight"),
         ("BB(11,d1,d1)", {"stem": "resnet"}, "left over stages.3.0.conv1.weight"),
-        ("BB(11,d1,d1,d1)", {"stem": "resnet", "base_channels": 32}, "of another shape stages.0.0.conv1.weight"),
-        ("BB(11,d1,d1,d1)", {"stem": "resnet", "normalization": "group"}, "left over stages.0.0.norm1.running_mean"),
+        (
+            "BB(11,d1,d1,d1)",
+            {"stem": "resnet", "base_channels": 32},
+            "of another shape stages.0.0.conv1.weight",
+        ),
+        (
+            "BB(11,d1,d1,d1)",
+            {"stem": "resnet", "normalization": "group"},
+            "left over stages.0.0.norm1.running_mean",
+        ),
     ],
 )
 def test_torchvision_weights_of_another_network_are_refused(text: str, fields: dict, reason: str) -> None:
@@ -134,7 +146,11 @@ def test_group_normalisation_never_norms_single_channels() -> None:
     [
         ("XB(11)", {"base_channels": 8}, "base_channels: 8 is not a multiple of 16"),
         ("BB(11)", {"stem": "shallow"}, "stem: 'shallow'"),
-        ("BB(11)", {"normalization": "layer"}, "normalization: 'layer' is none of batch, sync, frozen, group"),
+        (
+            "BB(11)",
+            {"normalization": "layer"},
+            "normalization: 'layer' is none of batch, sync, frozen, group",
+        ),
         ("BB(11", {}, "position 5"),
     ],
 )

@@ -42,7 +42,8 @@ def test_every_part_is_counted_by_itself(spec: NetworkSpec) -> None:
     backbone = build_backbone(spec)
     costs = backbone_costs(spec, 48, 64)
     assert costs.stem == Cost(
-        macs=_counted_macs(backbone.stem, torch.zeros(1, 3, 48, 64)), parameters=_num_parameters(backbone.stem)
+        macs=_counted_macs(backbone.stem, torch.zeros(1, 3, 48, 64)),
+        parameters=_num_parameters(backbone.stem),
     )
     x = torch.zeros(1, spec.base_channels, 12, 16)
     for stage, subnets, cost, subnet_cost in zip(

@@ -31,7 +31,9 @@ def test_what_a_morph_prints_it_parses(data: st.DataObject) -> None:
         assert parse_morph(str(morph)) == morph
 
 
-@pytest.mark.parametrize("text", ["", "swap", "swap()", "swap(1,2)", "swap(-1)", "new_stage(1)", "assemble()", "grow()"])
+@pytest.mark.parametrize(
+    "text", ["", "swap", "swap()", "swap(1,2)", "swap(-1)", "new_stage(1)", "assemble()", "grow()"]
+)
 def test_a_text_that_is_no_morph_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="morph: "):
         parse_morph(text)
