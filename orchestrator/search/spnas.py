@@ -106,6 +106,8 @@ class SpNas:
             case "candidate" | "control" | "confirmation":
                 level = self.parallel if job.phase == "parallel" else self.serial
                 level.acceptance.tell(state, member)
+            case "final":
+                state.results.append((job.phase, job.round, job.index))
 
     def _propose(self, state: SearchState) -> Decision:
         if state.phase == "serial":
@@ -130,9 +132,14 @@ class SpNas:
 
     def _begun(self, state: SearchState, phase: str, round: int) -> SearchState:
         """The state at the start of another round or phase."""
+        begun = state.advanced(phase, round)
         if phase == "serial":
-            return state.advanced(phase, round)
-        return replace(state.advanced(phase, round), baseline=self.serial_net(state))
+            return begun
+        winner = self.serial_net(state)
+        result = (state.phase, state.round, winner.index)
+        if result not in begun.results:  # the phase may come to another job than its last round
+            begun.results.append(result)
+        return replace(begun, baseline=winner)
 
     def _train_full(self, state: SearchState) -> Job:
         assert state.best_overall is not None
