@@ -172,7 +172,7 @@ class Driver:
             detector=self.config.detector,
             max_stages=self.config.serial.max_stages,
         )
-        self._fleet = Fleet(self.config.fleet, settings, self.folder.path.name)
+        self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.path.name}-{self.journal.epoch}")
         try:
             for index in list(self.history.state.pending):
                 finished = self.history.finished_attempt(self.folder, index)

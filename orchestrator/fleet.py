@@ -62,7 +62,7 @@ class _Worker:
 
 
 def connect(config: FleetConfig) -> None:
-    """Connect to the cluster of `RAY_ADDRESS`, or start one on this machine.
+    """Connect to the cluster of `RAY_ADDRESS`, or start one on this machine, unless Ray is up already.
 
     Raises:
         UserError: if the cluster is smaller than the fleet.
@@ -72,7 +72,8 @@ def connect(config: FleetConfig) -> None:
     if local:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
-    ray.init(**options)
+    if not ray.is_initialized():
+        ray.init(**options)
     present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
         needed = config.num_workers * per_worker

@@ -1,0 +1,94 @@
+"""What would the start architecture have reached with the best network's training?
+
+    python -m experiments.fair_control runs/shapes
+
+Continued training alone lifts scores, so a search has found something only if its best beats the *fair control*: the
+start architecture, trained with the same recipes, seeds and number of epochs as every step of the best's lineage, a
+reignition included, and never morphed. Trains on this machine, without Ray, one thread.
+"""
+
+import argparse
+from pathlib import Path
+
+from models.architecture import NetworkSpec
+from orchestrator.config import RunConfig, load_config
+from orchestrator.history import History
+from orchestrator.journal import Journal
+from orchestrator.search.protocol import Job, SearchState
+from workers.classification import pretrain
+from workers.data import open_classification_data, open_detection_data
+from workers.detection import train_detector
+from workers.storage import RunFolder
+from workers.task import Task, TrainingResult
+
+
+def lineage(state: SearchState, index: int) -> list[Job]:
+    """The jobs whose weights a job's stand on, oldest first, itself last."""
+    needed: set[int] = set()
+    frontier = [index]
+    while frontier:
+        job = state.population[frontier.pop()].job
+        needed.add(job.index)
+        frontier += [origin for origin in (job.parent, job.backbone) if origin is not None and origin not in needed]
+    return [state.population[number].job for number in sorted(needed)]
+
+
+def train_control(config: RunConfig, jobs: list[Job]) -> list[tuple[Job, TrainingResult]]:
+    """Train the start architecture through a lineage, without its morphs."""
+    data = open_detection_data(config.data)
+    serial: NetworkSpec = config.start.spec
+    blobs: dict[int, bytes] = {}
+    results = []
+    for job in jobs:
+        task = Task(
+            index=job.index,
+            attempt=0,
+            kind=job.kind,
+            spec=serial,
+            morphs=(),
+            training=config.recipe(job.recipe),
+            seed=job.seed,
+            start_weights=None if config.start.weights == "pretrain" else config.start.weights,
+        )
+        if job.kind == "pretrain":
+            assert config.reignition is not None
+            result = pretrain(task, data=open_classification_data(config.reignition.data))
+        else:
+            result = train_detector(
+                task,
+                data=data,
+                detector=config.detector,
+                max_stages=config.serial.max_stages,
+                parent=None if job.parent is None else blobs[job.parent],
+                backbone=None if job.backbone is None else blobs[job.backbone],
+            )
+        blobs[job.index] = result.weights
+        results.append((job, result))
+    return results
+
+
+def main() -> None:
+    """Print start, control and best of a finished run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run's folder")
+    folder = RunFolder(parser.parse_args().run)
+    config = load_config(folder.config)
+    state = History.fold(config, Journal(folder.journal)).state
+    assert state.best_overall is not None, "the run has no finished job yet"
+    jobs = lineage(state, state.best_overall.index)
+    metric = config.objective.metric
+    results = train_control(config, jobs)
+    start = next(result for job, result in results if job.role == "start")
+    epochs = sum(config.recipe(job.recipe).epochs for job in jobs if job.kind != "pretrain")
+    best = state.population[state.best_overall.index]
+    print(f"lineage of the best: {' -> '.join(f'#{job.index} {job.role}' for job in jobs)}, {epochs} detector epochs")
+    print(f"start    {metric} {100 * start.metrics[metric]:.2f}  {config.start.architecture}")
+    print(f"control  {metric} {100 * results[-1][1].metrics[metric]:.2f}  {config.start.architecture}")
+    print(
+        f"best     {metric} {100 * state.best_overall.score:.2f}  {best.job.spec.architecture}"
+        f"  (its first run {100 * best.score:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()

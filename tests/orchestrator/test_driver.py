@@ -1,0 +1,230 @@
+"""The driver with real Ray, real training, real files, and real processes killed."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+
+from orchestrator.config import RunConfig
+from orchestrator.driver import Driver, RunLock, open_run
+from orchestrator.errors import RunStopped, UserError
+from orchestrator.fleet import NAMESPACE
+from orchestrator.history import History
+from orchestrator.journal import Journal, Record
+from orchestrator.search.protocol import Job, live_weights
+from tests.orchestrator.processes import kill_worker
+from tests.orchestrator.tiny import history_of, tiny_config, write_config
+from workers.storage import RunFolder
+from workers.task import Progress
+
+pytestmark = pytest.mark.ray
+
+
+class Watcher:
+    """An observer that calls what a test gives it."""
+
+    def __init__(
+        self, on_told: Callable[[int], None] | None = None, on_working: Callable[[], None] | None = None
+    ) -> None:
+        self.told_indices: list[int] = []
+        self.notes: list[str] = []
+        self._on_told = on_told
+        self._on_working = on_working
+
+    def opened(self, history: History, resumed: bool) -> None:
+        self.resumed = resumed
+
+    def told(self, history: History, record: Record) -> None:
+        self.told_indices.append(record["outcome"]["index"])
+        if self._on_told:
+            self._on_told(record["outcome"]["index"])
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        if self._on_working:
+            self._on_working()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=128 * 2**20,
+        namespace=NAMESPACE,
+    )
+    yield
+    ray.shutdown()
+
+
+def run(config: RunConfig, path: Path, watcher: Watcher | None = None) -> str:
+    folder, changed = open_run(config, path)
+    return Driver(config, folder, watcher or Watcher()).run(changed)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert run(tiny_config(), path) == "the search is complete"
+    return path
+
+
+def test_a_search_goes_through_all_phases_and_leaves_one_row_per_job(undisturbed: Path) -> None:
+    trials = pd.read_parquet(undisturbed / "trials.parquet")
+    assert list(trials["index"]) == list(range(len(trials)))
+    assert set(trials["status"]) == {"completed"}
+    assert set(trials["role"]) >= {"start", "control", "candidate", "pretrain", "refresh", "final"}
+    assert set(trials["phase"]) == {"serial", "parallel", "final"}
+    assert trials["is_best"].sum() == 1
+    assert (trials["attempts"] == 1).all()
+    assert trials["proposed_at"].dt.tz is not None
+    assert (trials["finished_at"] >= trials["proposed_at"]).all()
+
+
+def test_one_worker_gives_the_history_of_two(undisturbed: Path, tmp_path: Path) -> None:
+    run(tiny_config(fleet={"num_workers": 1}), tmp_path / "run")
+    pd.testing.assert_frame_equal(history_of(tmp_path / "run"), history_of(undisturbed), check_exact=True)
+
+
+def test_only_live_weights_are_kept(undisturbed: Path) -> None:
+    folder = RunFolder(undisturbed)
+    state = History.fold(tiny_config(), Journal(folder.journal)).state
+    kept = {int(path.name.split("-")[0]) for path in folder.weights.iterdir()}
+    assert kept == live_weights(state) & state.population.keys()
+
+
+def test_a_finished_run_started_again_changes_nothing(undisturbed: Path) -> None:
+    before = {
+        path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file() and path.name != "driver.lock"
+    }
+    watcher = Watcher()
+    assert run(tiny_config(), undisturbed, watcher) == "the search is complete"
+    assert watcher.told_indices == []
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_stopped_run_goes_on_to_the_same_history(undisturbed: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    first = Watcher(on_told=lambda index: folder.stop_request.touch() if index == 2 else None)
+    assert run(tiny_config(), folder.path, first) == "stopped as asked"
+    assert 0 < len(first.told_indices) < len(history_of(undisturbed))
+    second = Watcher()
+    assert run(tiny_config(), folder.path, second) == "the search is complete"
+    assert not set(first.told_indices) & set(second.told_indices)
+    pd.testing.assert_frame_equal(history_of(folder.path), history_of(undisturbed), check_exact=True)
+
+
+def test_a_run_at_its_budget_goes_on_with_a_larger_one_to_the_same_history(undisturbed: Path, tmp_path: Path) -> None:
+    small = tiny_config(budget={"max_candidates": 2})
+    assert "max_candidates 2" in run(small, tmp_path / "run")
+    trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
+    assert (trials[trials["status"] == "completed"]["role"] == "candidate").sum() == 2
+    assert run(tiny_config(), tmp_path / "run") == "the search is complete"
+    pd.testing.assert_frame_equal(history_of(tmp_path / "run"), history_of(undisturbed), check_exact=True)
+
+
+def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbed: Path, tmp_path: Path) -> None:
+    kills: list[bool] = []
+
+    def kill_once() -> None:
+        if not any(kills):
+            kills.append(kill_worker(0))
+
+    # Long enough that a worker is seen at work; the numbers are compared with an undisturbed run of the same length.
+    config = tiny_config(training={"epochs": 40}, parallel=None, final=None, budget={"max_candidates": 1})
+    watcher = Watcher(on_working=kill_once)
+    run(config, tmp_path / "killed", watcher)
+    run(config, tmp_path / "whole")
+    assert any(kills) and any("runs again" in note for note in watcher.notes)
+    assert pd.read_parquet(tmp_path / "killed" / "trials.parquet")["attempts"].max() == 2
+    pd.testing.assert_frame_equal(history_of(tmp_path / "killed"), history_of(tmp_path / "whole"), check_exact=True)
+
+
+def test_a_failed_start_stops_the_run_and_a_mended_key_goes_on(local_ray: None, tmp_path: Path) -> None:
+    broken = tiny_config(start={"weights": str(tmp_path / "weights.pth")})
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
+    with pytest.raises(RunStopped, match="job 0 .start, BB.1,1,1.. failed"):
+        run(broken, tmp_path / "run")
+    with pytest.raises(RunStopped, match="job 0"):  # it is tried again, and fails again
+        run(broken, tmp_path / "run")
+    with pytest.raises(UserError, match="start.weights was .*, is None"):
+        run(tiny_config(), tmp_path / "run")
+
+
+def test_lost_weights_stop_with_the_job_and_the_file(local_ray: None, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    stop_early = Watcher(on_told=lambda index: folder.stop_request.touch())
+    run(tiny_config(), folder.path, stop_early)
+    for path in folder.weights.iterdir():
+        path.unlink()
+    with pytest.raises(RunStopped, match=r"weights of job \d+, .*safetensors"):
+        run(tiny_config(), folder.path)
+
+
+def test_a_second_driver_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    folder, _ = open_run(tiny_config(), tmp_path / "run")
+    first, second = RunLock(folder), RunLock(folder)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_another_config_or_a_strange_folder_is_refused(tmp_path: Path) -> None:
+    open_run(tiny_config(), tmp_path / "run")
+    _, changed = open_run(tiny_config(fleet={"num_workers": 1}), tmp_path / "run")
+    assert changed == {"fleet.num_workers": (2, 1)}
+    with pytest.raises(UserError, match=r"serial.n_stuck was 2, is 9"):
+        open_run(tiny_config(serial={"n_stuck": 9}), tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="neither empty nor a run's folder"):
+        open_run(tiny_config(), tmp_path / "other")
+
+
+def start_search(config: Path, path: Path, log: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "orchestrator.cli", "search", str(config), "--run", str(path)]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file)
+
+
+def records(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [record for record in Journal(path / "journal").read() if record["type"] == kind]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_kill_9_of_the_driver_at_bad_moments_changes_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    config, path, log = write_config(tmp_path / "tiny.yaml"), tmp_path / "run", tmp_path / "log"
+    moments: list[Callable[[], bool]] = [
+        lambda: len(records(path, "dispatched")) >= 1,  # the start has just been sent off
+        lambda: len(list((path / "results").glob("000001-*"))) >= 1,  # a result is stored, perhaps not told
+        lambda: any(record["job"]["role"] == "refresh" for record in records(path, "decided")),
+        lambda: any(record["job"]["phase"] == "parallel" for record in records(path, "decided")),
+    ]
+    for moment in moments:
+        process = start_search(config, path, log)
+        while not moment():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"ended by itself with {process.wait(timeout=0.05)}: {log.read_text()}")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = start_search(config, path, log)
+    assert process.wait() == 0, log.read_text()
+    pd.testing.assert_frame_equal(history_of(path), history_of(undisturbed), check_exact=True)
+    told = [record["outcome"]["index"] for record in records(path, "told")]
+    assert told == list(range(len(told)))
+    results = sorted(file.name[:6] for file in (path / "results").glob("*.json"))
+    assert results == sorted(set(results)), "a finished job was run again"

@@ -1,0 +1,74 @@
+"""The architecture, as imports: one way between the rooms, Ray and torch only where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+ROOMS = ("models", "workers", "orchestrator", "experiments")  # each may import those before it
+RAY_MODULES = {
+    "workers/node.py",
+    "orchestrator/fleet.py",
+    "orchestrator/weights.py",
+    "orchestrator/failures.py",
+}
+WITHOUT_TORCH = (
+    "models.architecture",
+    "models.morphism",
+    "models.costs",
+    "orchestrator.search.spnas",
+    "orchestrator.history",
+    "orchestrator.driver",
+    "orchestrator.cli",
+    "orchestrator.config",
+)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((REPOSITORY / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_between_rooms_run_one_way(room: str) -> None:
+    forbidden = set(ROOMS[ROOMS.index(room) + 1 :])
+    for path in modules(room):
+        crossing = {name for name in imported(path) if name.split(".")[0] in forbidden}
+        assert not crossing, f"{path} imports {crossing}"
+
+
+def test_ray_is_imported_only_where_actors_are_started_called_or_are() -> None:
+    found = {
+        str(path.relative_to(REPOSITORY))
+        for room in ("models", "workers", "orchestrator")
+        for path in modules(room)
+        if any(name.split(".")[0] == "ray" for name in imported(path))
+    }
+    assert found == RAY_MODULES
+
+
+def test_the_search_imports_only_encodings_morphisms_and_costs_of_the_other_rooms() -> None:
+    for path in modules("orchestrator/search"):
+        others = {name for name in imported(path) if name.startswith(("models", "workers", "orchestrator"))}
+        allowed = {"models.architecture", "models.morphism", "models.costs"}
+        assert {name for name in others if not name.startswith("orchestrator.search")} <= allowed, path
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_answers_at_once_loads_neither_torch_nor_ray(module: str) -> None:
+    code = f"import {module}, sys; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
