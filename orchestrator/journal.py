@@ -7,8 +7,8 @@ before anything of it takes effect.
 Invariants:
 - Nothing written is ever changed. A torn last line, left by a crash, is dropped by the reader; any other damage stops
   with a message and leaves the file as it is.
-- An epoch's first record says how many records of the epoch before it were read, so what a superseded driver still
-  writes is never read.
+- An epoch's first record says how many records of every epoch before it its driver had read; the newest epoch's word
+  holds, so what a superseded driver still writes is never read.
 """
 
 import json
@@ -32,6 +32,7 @@ class Journal:
         """Name the folder; nothing is read or made yet."""
         self.folder = folder
         self.epoch = 0
+        self._num_read: dict[int, int] = {}
         self._descriptor: int | None = None
 
     def read(self) -> list[Record]:
@@ -40,20 +41,25 @@ class Journal:
         Raises:
             UserError: if a file is damaged elsewhere than at its end, or written by newer code.
         """
-        epochs = [(int(path.stem), _read(path)) for path in sorted(self.folder.glob("*.jsonl"))]
-        kept: list[Record] = []
-        for position, (number, records) in enumerate(epochs):
-            successors = epochs[position + 1 :]
-            limit = next((later[0]["previous"] for _, later in successors if later), None)
-            kept += records if limit is None or not records else records[: limit.get(str(number), 0)]
-        return kept
+        epochs = {int(path.stem): _read(path) for path in self._files()}
+        newest = max((number for number, records in epochs.items() if records), default=0)
+        limits = epochs[newest][0]["previous"] if newest else {}
+        kept = {
+            number: records if number >= newest else records[: limits.get(str(number), 0)]
+            for number, records in epochs.items()
+        }
+        self._num_read = {number: len(records) for number, records in kept.items()}
+        return [record for records in kept.values() for record in records]
 
     def open_epoch(self, **values: Any) -> None:
-        """Begin a new epoch, superseding the ones before; `values` go into its first record."""
+        """Begin a new epoch, superseding the ones before and what of them has not been read.
+
+        Args:
+            values: go into the epoch's first record.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        epochs = sorted(self.folder.glob("*.jsonl"))
-        self.epoch = max((int(path.stem) for path in epochs), default=0) + 1
-        previous = {str(int(path.stem)): len(_read(path)) for path in epochs}
+        self.epoch = max((int(path.stem) for path in self._files()), default=0) + 1
+        previous = {str(number): count for number, count in self._num_read.items()}
         path = self.folder / f"{self.epoch:06d}.jsonl"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self.append([{"type": "opened", "schema_version": SCHEMA_VERSION, "previous": previous, **values}])
@@ -76,6 +82,10 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _files(self) -> list[Path]:
+        """The epochs' files, in order."""
+        return sorted(self.folder.glob("[0-9]" * 6 + ".jsonl"))
+
 
 def _line(record: Record) -> bytes:
     text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
@@ -87,15 +97,12 @@ def _read(path: Path) -> list[Record]:
     records: list[Record] = []
     for number, line in enumerate(lines, start=1):
         record = _parsed(line)
-        if record is None:
-            torn = number == len(lines) or (number == len(lines) - 1 and not lines[-1])
-            if torn:
-                break
+        if record is not None:
+            records.append(record)
+        elif number < len(lines):  # what follows the last newline is nothing, or torn
             raise UserError(
-                f"journal {path}, line {number}: is damaged, and more follows; restore the file from a copy, "
-                "nothing was changed"
+                f"journal {path}, line {number}: is damaged; restore the file from a copy, nothing was changed"
             )
-        records.append(record)
     if records and records[0].get("schema_version") != SCHEMA_VERSION:
         raise UserError(
             f"journal {path}: has format {records[0].get('schema_version')}, this version reads {SCHEMA_VERSION}; "
