@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.architecture import Architecture, NetworkSpec
+from models.costs import backbone_costs
 from orchestrator.errors import UserError
 from orchestrator.search.settings import (
     Limits,
@@ -47,6 +48,9 @@ CHANGEABLE = (
     "*.cache_bytes",
     "*.batch_size",
 )
+
+# The key by which pydantic tells data sets apart.
+TAG = "format"
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
@@ -165,8 +169,12 @@ class RunConfig(Settings):
                 )
         for key, limits in (("serial", self.serial), ("parallel", self.parallel)):
             if isinstance(limits, Limits) and not limits.allow(architecture, self.start.spec, self.image_size):
+                costs = backbone_costs(self.start.spec, *self.image_size)
+                set_limits = limits.model_dump(include={"max_gflops", "max_parameters"}, exclude_none=True)
                 raise _at(
-                    "start.architecture", f"{architecture} is beyond {key}.max_gflops or {key}.max_parameters already"
+                    "start.architecture",
+                    f"{architecture} has {costs.macs / 1e9:.4g} GFLOPs and {costs.parameters} parameters, more than "
+                    + " or ".join(f"{key}.{name} {value}" for name, value in set_limits.items()),
                 )
         return self
 
@@ -181,7 +189,7 @@ class RunConfig(Settings):
             return self.training.merged(changes)
         except ValidationError as error:
             prefix = name if name == "final" else f"{name}.training"
-            raise _at(prefix, "; ".join(_lines(error, dict(changes)))) from None
+            raise ValueError("; ".join(_lines(error, changes, TrainingSettings, prefix))) from None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -243,8 +251,6 @@ def parse_config(values: dict[str, Any], source: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(f"config {source}: {line}" for line in _lines(error, values))) from None
-    except UserError as error:
-        raise UserError(f"config {source}: {error}") from None
 
 
 def check_environment(config: RunConfig) -> list[DataReport]:
@@ -295,7 +301,7 @@ def may_change(key: str) -> bool:
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
@@ -319,64 +325,82 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"override {override!r}: {text!r} is no YAML value") from None
 
 
-def _at(key: str, reason: str) -> UserError:
-    """An error of the config itself; pydantic passes it through, as it is raised inside a validator."""
-    return UserError(f"{key}: {reason}")
+def _at(key: str, reason: str) -> ValueError:
+    """An error of the config as a whole, which pydantic reports like one of a single key."""
+    return ValueError(f"{key}: {reason}")
 
 
-def _lines(error: ValidationError, values: Any) -> list[str]:
-    """One line per mistake: key, value, what would be right."""
+def _lines(error: ValidationError, values: Any, model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
+    """One line per mistake: key, value, what would be right.
+
+    Args:
+        error: what pydantic found.
+        values: what was checked.
+        model: what it was checked against.
+        prefix: the key below which the values stand.
+    """
     lines = []
     for item in error.errors():
-        key, known = _location(item["loc"], values)
-        value = "" if isinstance(item["input"], dict) else f"{item['input']!r}: "
+        location, kind = item["loc"], item["type"]
+        key = ".".join(filter(None, (prefix, *_keys(location, values, missing=kind == "missing"))))
         reason = item["msg"].removeprefix("Value error, ")
-        match item["type"]:
+        match kind:
             case "extra_forbidden":
-                name = str(item["loc"][-1])
-                close = difflib.get_close_matches(name, _siblings(known), n=1)
-                lines.append(f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else ""))
+                known = _known_keys(model, location[:-1])
+                close = difflib.get_close_matches(str(location[-1]), known, n=1)
+                lines.append(f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else _one_of(known)))
             case "missing":
                 lines.append(f"{key}: missing; this key has no default")
-            case "value_error" if not key:
-                lines.append(reason)
+            case "union_tag_not_found":
+                lines.append(f"{key}.{TAG}: missing; {_one_of(_tags(model, location))}")
+            case "union_tag_invalid":
+                lines.append(f"{key}.{TAG}: {item['ctx']['tag']!r} is unknown; {_one_of(_tags(model, location))}")
             case "value_error":
-                lines.append(f"{key}: {reason}")
+                lines.append(f"{key}: {reason}" if key else reason)
+            case "model_type" | "model_attributes_type" | "dict_type":
+                lines.append(f"{key}: {item['input']!r} is no mapping; give keys with values below it")
             case _:
-                lines.append(f"{key}: {value}{reason[:1].lower()}{reason[1:]}")
+                lines.append(f"{key}: {item['input']!r}: {reason[:1].lower()}{reason[1:]}")
     return lines
 
 
-def _location(location: tuple[int | str, ...], values: Any) -> tuple[str, tuple[int | str, ...]]:
-    """The key as the user wrote it: without the tags that pydantic adds for unions."""
-    keys: list[str] = []
+def _one_of(names: list[str]) -> str:
+    return f"use one of {', '.join(names)}"
+
+
+def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> Iterator[str]:
+    """The keys as the user wrote them: without the tags that pydantic adds for unions."""
     for position, part in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(values, dict) and (part in values or last):
-            keys.append(str(part))
+        if isinstance(values, dict) and (part in values or (missing and position == len(location) - 1)):
+            yield str(part)
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int):
-            keys.append(str(part))
-            values = values[part] if part < len(values) else None
-        elif not isinstance(values, dict | list) and last and not keys:
-            keys.append(str(part))
-    return ".".join(keys), location[:-1]
+            yield str(part)
+            values = values[part]
 
 
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Names of the keys that may stand at a place of the config."""
-    schema = RunConfig.model_json_schema()
-    node: dict[str, Any] = schema
+    return [name for option in _schemas(model, location) for name in option.get("properties", {})]
 
-    def resolved(node: dict[str, Any]) -> dict[str, Any]:
-        return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
 
+def _tags(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Values of the key that tells apart what may stand at a place of the config."""
+    return [tag for option in _schemas(model, location) for tag in option.get("discriminator", {}).get("mapping", {})]
+
+
+def _schemas(model: type[BaseModel], location: tuple[int | str, ...]) -> list[dict[str, Any]]:
+    """The JSON schemas of what may stand at a place of the config."""
+    schema = model.model_json_schema()
+
+    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+        inner = (option for word in ("anyOf", "oneOf") for option in node.get(word, []))
+        return [node, *(found for option in inner for found in options(option))]
+
+    found = options(schema)
     for part in location:
-        node = resolved(node)
-        options = [node, *(resolved(option) for word in ("anyOf", "oneOf", "allOf") for option in node.get(word, []))]
-        tagged = [option for option in options if option.get("properties", {}).get("format", {}).get("const") == part]
-        found = [option["properties"][part] for option in options if part in option.get("properties", {})]
-        node = (found or tagged or [{}])[0]
-    node = resolved(node)
-    options = [node, *(resolved(option) for word in ("anyOf", "oneOf", "allOf") for option in node.get(word, []))]
-    return [name for option in options for name in option.get("properties", {})]
+        tagged = [option for option in found if option.get("properties", {}).get(TAG, {}).get("const") == part]
+        named = [option["properties"][part] for option in found if part in option.get("properties", {})]
+        found = tagged or [inner for option in named for inner in options(option)]
+    return found

@@ -81,7 +81,9 @@ def test_folding_any_prefix_gives_the_state_that_went_on(tmp_path: Path, accepta
     for length, state in enumerate(recorder.states, start=1):
         history = History.fold(config, journal_of(tmp_path / str(length), recorder.records[:length]))
         assert history.state == state
-        assert history.candidates == [job.index for job in driver.with_role("candidate") if job.index < state.next_index]
+        assert history.candidates == [
+            job.index for job in driver.with_role("candidate") if job.index < state.next_index
+        ]
     assert history.state == driver.state
 
 
