@@ -9,9 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported; said explicitly, as its default changes
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import ray
 import ray.exceptions
 

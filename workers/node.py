@@ -92,6 +92,7 @@ class NodeWorker:
         except Exception as failure:  # whatever a candidate's own training raises is told as its failure
             error = f"{type(failure).__name__}: {failure}".splitlines()[0]
             traceback.print_exc()  # the whole story goes to the actor's log
+        finished_at = time.time()
         weights = None
         if trained is not None:
             weights = self._folder.write_weights(task.index, task.attempt, trained.weights)
@@ -101,7 +102,7 @@ class NodeWorker:
             status="failed" if trained is None else "completed",
             worker=self._name,
             started_at=started_at,
-            finished_at=time.time(),
+            finished_at=finished_at,
             metrics={name: value for name, value in trained.metrics.items() if math.isfinite(value)} if trained else {},
             error=error,
             peak_memory_bytes=trained.peak_memory_bytes if trained else 0,

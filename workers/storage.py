@@ -65,7 +65,7 @@ class Result:
         error: why it failed, else "".
         worker: the worker's name.
         started_at: seconds since 1970.
-        finished_at: seconds since 1970.
+        finished_at: seconds since 1970, when training and evaluation were over and storing began.
         peak_memory_bytes: the most memory in use.
         notes: what an operator should know.
         weights: where the weights are, if there are any.
@@ -85,7 +85,7 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """How long the attempt took."""
+        """How long training and evaluation took."""
         return self.finished_at - self.started_at
 
 

@@ -1,0 +1,117 @@
+"""The command line as its user meets it: answers, one-line errors, exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.orchestrator.tiny import TINY, write_config
+
+
+def spnas(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
+
+
+def refused(tmp_path: Path, *overrides: str, config: Path | None = None) -> str:
+    """The line that a search is refused with; no run's folder may come of it."""
+    config = config or write_config(tmp_path / "tiny.yaml")
+    answer = spnas("search", config, "--run", tmp_path / "run", *overrides)
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stdout == ""
+    assert not (tmp_path / "run").exists()
+    lines = answer.stderr.strip().splitlines()
+    assert len(lines) == 1, answer.stderr
+    return lines[0]
+
+
+def test_a_misspelt_key_is_named_with_the_right_one(tmp_path: Path) -> None:
+    assert "serial.n_stuk: unknown key; did you mean n_stuck?" in refused(tmp_path, "serial.n_stuk=3")
+
+
+def test_a_wrong_type_is_named_with_the_value(tmp_path: Path) -> None:
+    line = refused(tmp_path, "training.epochs=many")
+    assert "training.epochs: 'many'" in line and "integer" in line
+
+
+def test_a_malformed_encoding_is_named_with_the_position(tmp_path: Path) -> None:
+    assert "start.architecture: architecture 'BB(1,x)', position 5: " in refused(
+        tmp_path, "start.architecture=BB(1,x)"
+    )
+
+
+def test_a_missing_data_folder_is_named_with_its_key(tmp_path: Path) -> None:
+    values = TINY | {"data": {"format": "voc", "root": str(tmp_path / "nowhere")}}
+    (tmp_path / "voc.yaml").write_text(yaml.safe_dump(values))
+    line = refused(tmp_path, config=tmp_path / "voc.yaml")
+    assert "data.root" in line and str(tmp_path / "nowhere") in line
+
+
+def test_more_workers_than_the_machine_has_are_refused_with_both_numbers(tmp_path: Path) -> None:
+    line = refused(tmp_path, "fleet.num_workers=1000")
+    assert "fleet.num_workers: 1000 workers" in line and f"has {len(os.sched_getaffinity(0))}" in line
+
+
+def test_a_missing_config_a_broken_one_and_a_list_are_each_one_line(tmp_path: Path) -> None:
+    assert "no.yaml: can't be read" in refused(tmp_path, config=tmp_path / "no.yaml")
+    (tmp_path / "broken.yaml").write_text("serial: {n_stuck: 3\n")
+    assert "broken.yaml: line 2, column 1" in refused(tmp_path, config=tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    assert "a mapping of keys" in refused(tmp_path, config=tmp_path / "list.yaml")
+
+
+def test_a_batch_that_is_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    assert "training.batch_size: 64 is more than the 24 training images" in refused(tmp_path, "training.batch_size=64")
+
+
+def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
+    assert "override 'seed': is not of the form key.path=value" in refused(tmp_path, "seed")
+
+
+def test_arch_shows_stages_strides_channels_and_costs() -> None:
+    answer = spnas("arch", "BNB(111,d111,d11111,d11)+(0,0,1,0)", "--stem", "resnet")
+    assert answer.returncode == 0
+    rows = {line.split()[0]: line.split() for line in answer.stdout.splitlines() if line.strip()}
+    assert rows["total"][-1] == f"{25_557_032 - 2_049_000 + 7_623_168:,}"  # ResNet-50 without its head, and the subnet
+    assert "2048" in answer.stdout and "+ 1 subnets" in answer.stdout
+
+
+def test_arch_refuses_a_malformed_encoding_in_one_line() -> None:
+    answer = spnas("arch", "BNB(111,d111")
+    assert answer.returncode == 2
+    assert answer.stderr == "architecture 'BNB(111,d111', position 12: expected '1', 'd', ',' or ')', the text ends\n"
+
+
+@pytest.mark.parametrize("command", ["status", "stop"])
+def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path) -> None:
+    answer = spnas(command, tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1 and "is not a run's folder" in answer.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "tiny.yaml")
+    answer = spnas("search", config, "--run", tmp_path / "run")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+    for expected in ("a new search from BB(1,1,1)", "candidate", "pretrain", "the search is complete", "GFLOPs"):
+        assert expected in answer.stdout
+    summary = answer.stdout.split("the search is complete")[1]
+    assert all(name in summary for name in ("start", "serial 1", "parallel", "full training", "best"))
+
+    status = spnas("status", tmp_path / "run")
+    assert status.returncode == 0
+    assert summary.strip() in status.stdout
+    assert "not running (the search is complete)" in status.stdout
+
+    stop = spnas("stop", tmp_path / "run")
+    assert stop.returncode == 0 and "nothing to stop" in stop.stdout
+
+    again = spnas("search", config, "--run", tmp_path / "run")
+    assert again.returncode == 0 and summary.strip() in again.stdout
