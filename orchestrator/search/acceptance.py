@@ -101,7 +101,8 @@ class Acceptance:
         if generation.control is None:  # it failed, and has one more try
             return self._control(state, state.next_replicate)
         forming = len(state.pending) == len(generation.members)  # nothing of it is told yet
-        if forming and len(generation.members) < self.settings.in_flight(self.level.phase):
+        full = len(generation.members) == self.settings.in_flight(self.level.phase) or self._has_max_candidates(state)
+        if forming and not full:
             replicate = state.pending[generation.control].seed[2]
             return self._candidate(state, state.next_index, replicate) or WAIT
         return WAIT
@@ -109,9 +110,10 @@ class Acceptance:
     def _propose_confirmation(self, state: SearchState, generation: Generation) -> Job | Wait:
         assert generation.winner is not None
         if len(generation.controls) < len(generation.confirmations):
-            repeated = generation.control_repeated
+            if generation.control_repeated:
+                return self._control(state, state.next_replicate)
             partner = _job(state, generation.confirmations[len(generation.controls)])
-            return self._control(state, state.next_replicate if repeated else partner.seed[2])
+            return self._control(state, partner.seed[2])
         if len(generation.confirmations) < self.settings.serial.confirmations:
             winner = state.population[generation.winner].job
             return self._job(state, "confirmation", winner.spec, winner.morphs, state.next_replicate)
@@ -182,8 +184,10 @@ class Acceptance:
     # ---- jobs ------------------------------------------------------------------------------------------------------
 
     def _over(self, state: SearchState) -> bool:
-        limit = self.level.max_candidates
-        return state.counter >= self.level.n_stuck or (limit is not None and state.num_candidates >= limit)
+        return state.counter >= self.level.n_stuck or self._has_max_candidates(state)
+
+    def _has_max_candidates(self, state: SearchState) -> bool:
+        return self.level.max_candidates is not None and state.num_candidates >= self.level.max_candidates
 
     def _candidate(self, state: SearchState, index: int, replicate: int) -> Job | None:
         assert state.baseline is not None

@@ -269,7 +269,8 @@ def live_weights(state: SearchState) -> set[int]:
     """The jobs whose weights must be kept; all others may be deleted."""
     live = {index for _, _, index in state.results}
     live.update(baseline.index for baseline in (state.baseline, state.best_overall) if baseline)
-    live.update(member.job.index for member in _first_start(state))
+    # The start is the first job, or the second after its pretraining.
+    live.update(i for i in (0, 1) if i in state.population and state.population[i].job.role == "start")
     live.update(state.pending)
     for job in state.pending.values():
         live.update(index for index in (job.parent, job.backbone) if index is not None)
@@ -278,12 +279,6 @@ def live_weights(state: SearchState) -> set[int]:
     if state.pretrained is not None:
         live.add(state.pretrained)
     return live
-
-
-def _first_start(state: SearchState) -> list[Member]:
-    """The start job: the first, or the second after its pretraining."""
-    firsts = [state.population[index] for index in (0, 1) if index in state.population]
-    return [member for member in firsts if member.job.role == "start"][:1]
 
 
 def pareto(state: SearchState, costs: Mapping[int, float], mode: str) -> list[int]:

@@ -24,10 +24,6 @@ class Objective(Settings):
         """Whether `score` is strictly better."""
         return score > than if self.mode == "max" else score < than
 
-    def best(self, scores: list[float]) -> float:
-        """The best of some scores."""
-        return max(scores) if self.mode == "max" else min(scores)
-
 
 class Limits(Settings):
     """What a network may cost; null is no limit."""

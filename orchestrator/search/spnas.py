@@ -64,7 +64,7 @@ class SpNas:
                 setattr(state, item.name, getattr(begun, item.name))
         state.next_index += 1
         state.pending[job.index] = job
-        if job.role in ("start", "refresh", "candidate"):
+        if job.role in ("start", "candidate"):
             state.known.add(str(job.spec.architecture))
         if job.role == "candidate":
             state.num_candidates += 1

@@ -209,6 +209,11 @@ def test_an_improvement_in_the_generation_that_would_be_stuck_resets_the_counter
     assert not driver.done
 
 
+def test_the_last_generation_has_no_more_children_than_max_candidates_leaves() -> None:
+    driver = paired(in_flight=4, max_candidates=5).run()
+    assert driver.roles == ["start", "control", *["candidate"] * 3, "control", *["candidate"] * 2]
+
+
 def test_a_minimised_objective_takes_the_lower_score() -> None:
     driver = paired(mode="min")
     driver.finish(0.45, 0.4, 0.3, 0.6, 0.3, 0.4)

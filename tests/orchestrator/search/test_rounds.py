@@ -61,9 +61,11 @@ def test_twenty_jobs_in_flight_play_the_same_rounds() -> None:
 
 
 def test_reignition_pretrains_a_fresh_build_and_the_refresh_sets_the_baseline_whatever_its_score() -> None:
-    driver = FakeDriver(search_settings(serial={"in_flight": 1, "n_stuck": 2, "num_morphs": 6}), judge=constant)
+    given = search_settings(seed=1, serial={"in_flight": 1, "n_stuck": 2, "num_morphs": 6})
+    driver = FakeDriver(given, judge=constant)
     driver.finish(0.5, 0.6, 0.4, 0.4)
     found = driver.baseline
+    assert "s" in found.spec.shortcuts  # swaps have left shortcuts that no fresh build has
     (pretrain,) = driver.state.pending.values()
     assert (pretrain.kind, pretrain.role, pretrain.recipe, pretrain.parent) == (
         "pretrain",
