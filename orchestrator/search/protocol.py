@@ -212,17 +212,17 @@ class SearchState:
 
     def advanced(self, phase: str, round: int) -> "SearchState":
         """A view of the state at the start of another round or phase; shares the population."""
-        result = [] if self.baseline is None else [(self.phase, self.round, self.baseline.index)]
+        assert self.baseline is not None
         return replace(
             self,
             phase=phase,
             round=round,
             counter=0,
             num_candidates=0,
-            known=set() if self.baseline is None else {str(self.baseline.spec.architecture)},
+            known={str(self.baseline.spec.architecture)},
             pretrained=None,
             refreshed=False,
-            results=self.results + result,
+            results=[*self.results, (self.phase, self.round, self.baseline.index)],
         )
 
     def summary(self) -> dict[str, Any]:

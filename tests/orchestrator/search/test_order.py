@@ -24,7 +24,7 @@ def whole_search(acceptance: str, seed: int) -> Any:
 
 
 @pytest.mark.parametrize("acceptance", RULES)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32), order_seed=st.integers(0, 2**32))
 @example(seed=0, order_seed=0)
 def test_any_number_of_workers_in_any_order_gives_the_same_history(acceptance: str, seed: int, order_seed: int) -> None:
@@ -44,7 +44,7 @@ def test_another_seed_gives_another_search(acceptance: str) -> None:
 
 
 @pytest.mark.parametrize("acceptance", RULES)
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**32))
 def test_barrier_jobs_run_alone_after_all_before_them(acceptance: str, seed: int) -> None:
     barriers = set()
