@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
 from models.morphism import apply, legal_expansions, legal_swaps
-from tests.orchestrator.search.fake_driver import IMAGE_SIZE, START, FakeDriver, constant, search_settings
+from tests.orchestrator.search.fake_driver import IMAGE_SIZE, START, FakeDriver, constant, noise, search_settings
 
 START_SPEC = NetworkSpec.fresh(Architecture.parse(START), "deep", 4)
 START_COSTS = backbone_costs(START_SPEC, *IMAGE_SIZE)
@@ -61,11 +61,11 @@ def test_every_candidate_is_within_the_limits(acceptance: str, seed: int) -> Non
 @settings(max_examples=4)
 @given(seed=st.integers(0, 2**32))
 def test_no_encoding_is_drawn_twice_in_a_round_pending_ones_included(acceptance: str, seed: int) -> None:
-    serial = {"acceptance": acceptance, "n_stuck": 10, "in_flight": 12, "num_morphs": 2, "max_blocks": 30}
+    serial = {"acceptance": acceptance, "n_stuck": 10, "in_flight": 12, "num_morphs": 2}
     given = search_settings(
         seed=seed, serial=serial, parallel={"max_subnets": 2, "in_flight": 12}, max_failures_in_a_row=99
     )
-    driver = FakeDriver(given, num_workers=3).run()
+    driver = FakeDriver(given, judge=lambda job: noise(job.spec.architecture, job.seed), num_workers=3).run()
     drawn = defaultdict(list)
     for job in driver.with_role("candidate"):
         drawn[job.phase, job.round].append(job.spec.architecture)
