@@ -44,6 +44,7 @@ CHANGEABLE = (
     "fleet.cpus_per_worker",
     "fleet.max_attempts",
     "fleet.max_failures_in_a_row",
+    "start.weights",
     "*.root",
     "*.cache_bytes",
     "*.batch_size",

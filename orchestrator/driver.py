@@ -15,7 +15,9 @@ import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from orchestrator.config import RunConfig, differences, load_config, may_change
 from orchestrator.errors import RunStopped, UserError
@@ -24,6 +26,8 @@ from orchestrator.journal import Journal, Record
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
 from workers.storage import Result, RunFolder, write_atomically
 from workers.task import Progress, Task
+
+Data = TypeVar("Data", bound=BaseModel)
 
 POLL_S = 0.5
 TABLE_EVERY_S = 10.0
@@ -138,6 +142,7 @@ class Driver:
             versions=_versions(),
             changed={key: list(pair) for key, pair in (changed or {}).items()},
         )
+        self.history.apply({"type": "opened"})
         self._write(turn)
         try:
             if not isinstance(decision, Done):
@@ -150,7 +155,9 @@ class Driver:
         return reason
 
     def _end(self, reason: str) -> None:
-        self._write([{"type": "ended", "time": time.time(), "reason": reason}])
+        ended: Record = {"type": "ended", "time": time.time(), "reason": reason}
+        self._write([ended])
+        self.history.apply(ended)
         self.history.trials.write(self.folder)
         self.journal.close()
 
@@ -167,8 +174,8 @@ class Driver:
         reignition = self.config.reignition
         settings = NodeSettings(
             folder=self.folder.path.absolute(),
-            data=self.config.data,
-            reignition_data=reignition.data if reignition else None,
+            data=_absolute(self.config.data),
+            reignition_data=_absolute(reignition.data) if reignition else None,
             detector=self.config.detector,
             max_stages=self.config.serial.max_stages,
         )
@@ -348,6 +355,12 @@ class Driver:
         pending = self.history.state.pending
         jobs = {name: pending[task.index] if task else None for name, task in self._fleet.tasks.items()}
         self.observer.working(self.history, jobs, self._fleet.progress)
+
+
+def _absolute(data: Data) -> Data:
+    """A data set's settings for workers that may stand in another folder."""
+    root = getattr(data, "root", None)
+    return data if root is None else data.model_copy(update={"root": str(Path(root).absolute())})
 
 
 def _with_zone(moment: datetime) -> datetime:

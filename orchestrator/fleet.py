@@ -18,7 +18,6 @@ from workers.node import NodeActor, NodeSettings
 from workers.storage import Result
 from workers.task import Progress, Task
 
-NAMESPACE = "spnas"
 RETRY_S = 0.5
 
 
@@ -65,7 +64,7 @@ def connect(config: FleetConfig) -> None:
         UserError: if the cluster is smaller than the fleet.
     """
     local = "RAY_ADDRESS" not in os.environ
-    options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if local:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}

@@ -82,6 +82,7 @@ class Trials:
         """Costs are counted for images of this (height, width)."""
         self._image_size = image_size
         self._best: int | None = None
+        self._running: set[int] = set()
         self.rows: dict[int, dict[str, Any]] = {}
 
     def apply(self, record: Record) -> None:
@@ -90,7 +91,12 @@ class Trials:
             case "decided":
                 job = Job.from_dict(record["job"])
                 self.rows[job.index] = self._row(job, record["time"])
+            case "opened" | "ended":  # whatever ran then does so no longer
+                for index in self._running:
+                    self.rows[index]["status"] = "pending"
+                self._running.clear()
             case "dispatched":
+                self._running.add(record["index"])
                 self.rows[record["index"]] |= {
                     "status": "running",
                     "worker": record["worker"],
@@ -135,6 +141,7 @@ class Trials:
 
     def _told(self, record: Record) -> None:
         outcome, result, state = record["outcome"], record["result"], record["state"]
+        self._running.discard(outcome["index"])
         self.rows[outcome["index"]] |= {
             "status": outcome["status"],
             "score": outcome["score"],

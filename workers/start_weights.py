@@ -63,7 +63,7 @@ def _download(weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise CandidateFailure(
             f"start.weights: {weights!r} could not be downloaded ({error}); give start.weights a file that "
-            f"holds torchvision's {name} state_dict, or let this machine reach download.pytorch.org"
+            f"holds torchvision's {name} state_dict, or give this machine access to the internet"
         ) from error
     return state
 

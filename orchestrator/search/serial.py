@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from models.architecture import Architecture, NetworkSpec
-from models.morphism import Morph, apply, legal_expansions, legal_swaps
+from models.morphism import Morph, Swap, apply, legal_expansions, legal_swaps
 from orchestrator.search.acceptance import Acceptance, Ending
 from orchestrator.search.protocol import Job, SearchState, Wait, generator_of
 from orchestrator.search.settings import SearchSettings
@@ -74,7 +74,10 @@ class SerialLevel:
         for _ in range(MAX_REDRAWS):
             spec, morphs = state.baseline.spec, list[Morph]()
             for _ in range(self.settings.serial.num_morphs):
-                kinds = [kind for kind in self._legal(spec.architecture) if kind]
+                # A swap right after the same swap would only undo it, and waste two of the modifications.
+                undone = [morph for morph in morphs[-1:] if isinstance(morph, Swap)]
+                legal = (tuple(m for m in kind if m not in undone) for kind in self._legal(spec.architecture))
+                kinds = [kind for kind in legal if kind]
                 if not kinds:
                     break
                 kind = kinds[rng.integers(len(kinds))]

@@ -39,9 +39,7 @@ def test_a_wrong_type_is_named_with_the_value(tmp_path: Path) -> None:
 
 
 def test_a_malformed_encoding_is_named_with_the_position(tmp_path: Path) -> None:
-    assert "start.architecture: architecture 'BB(1,x)', position 5: " in refused(
-        tmp_path, "start.architecture=BB(1,x)"
-    )
+    assert "start.architecture: architecture 'BB(1,x)', position 5: " in refused(tmp_path, "start.architecture=BB(1,x)")
 
 
 def test_a_missing_data_folder_is_named_with_its_key(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import ray
 from orchestrator.config import RunConfig
 from orchestrator.driver import Driver, RunLock, open_run
 from orchestrator.errors import RunStopped, UserError
-from orchestrator.fleet import NAMESPACE
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.search.protocol import Job, live_weights
@@ -62,7 +61,6 @@ def local_ray() -> Iterator[None]:
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=128 * 2**20,
-        namespace=NAMESPACE,
     )
     yield
     ray.shutdown()
@@ -158,8 +156,11 @@ def test_a_failed_start_stops_the_run_and_a_mended_key_goes_on(local_ray: None, 
         run(broken, tmp_path / "run")
     with pytest.raises(RunStopped, match="job 0"):  # it is tried again, and fails again
         run(broken, tmp_path / "run")
-    with pytest.raises(UserError, match="start.weights was .*, is None"):
-        run(tiny_config(), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    stop_early = Watcher(on_told=lambda index: folder.stop_request.touch())
+    assert run(tiny_config(), folder.path, stop_early) == "stopped as asked"
+    assert stop_early.told_indices[0] == 0
+    assert pd.read_parquet(folder.trials)["attempts"][0] == 3
 
 
 def test_lost_weights_stop_with_the_job_and_the_file(local_ray: None, tmp_path: Path) -> None:
