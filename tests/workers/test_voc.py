@@ -1,16 +1,17 @@
 """Pascal VOC's layout, sound and broken."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WriteVoc
 
 from workers.data import check_detection_data, open_detection_data
 from workers.data import voc as kinds
 from workers.settings import VocData
 
 GOOD = ("cell", 5, 5, 20, 25)
+WriteVoc = Callable[..., Path]
 
 
 def settings(root: Path, **changes: object) -> VocData:
