@@ -39,6 +39,8 @@ def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parame
             _fail(str(error), 2)
         except RunStopped as error:
             _fail(f"stopped: {error}\nNothing is lost; the same command goes on.", 1)
+        except OSError as error:
+            _fail(f"stopped: {error}\nNothing finished is lost; the same command goes on.", 1)
         except KeyboardInterrupt:
             _fail("interrupted. Nothing finished is lost; the same command goes on.", 130)
 
@@ -61,19 +63,21 @@ def search(
     ] = None,
 ) -> None:
     """Start a search, or go on with it."""
-    from orchestrator.config import check_environment, load_config
+    from orchestrator.config import advice, check_environment, load_config
     from orchestrator.console import ConsoleObserver, summary_table
     from orchestrator.driver import Driver, RunLock, open_run
 
     settings = load_config(config, overrides or [])
     reports = check_environment(settings)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    folder, changed = open_run(settings, run)
-    lock = RunLock(folder)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    lock = RunLock(run)
     if not lock.acquire():
         raise UserError(
             f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
         )
+    folder, changed = open_run(settings, run)
+    for note in advice(settings):
+        console.print(note, soft_wrap=True)
     for report in reports:
         for line in report.lines():
             console.print(line, soft_wrap=True)
@@ -104,10 +108,8 @@ def status(
     folder = _run_folder(run)
     settings = load_config(folder.config)
     history = History.fold(settings, Journal(folder.journal))
-    lock = RunLock(folder)
-    alive = not lock.acquire()
-    lock.release()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    alive = RunLock(run).is_held()
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     state = history.state
     life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
     console.print(
@@ -126,9 +128,7 @@ def stop(run: RunPath) -> None:
     from orchestrator.driver import RunLock
 
     folder = _run_folder(run)
-    lock = RunLock(folder)
-    if lock.acquire():
-        lock.release()
+    if not RunLock(run).is_held():
         print(f"{run}: no driver works on it; nothing to stop")
         return
     folder.stop_request.touch()
@@ -153,7 +153,7 @@ def arch(
         spec = NetworkSpec.fresh(Architecture.parse(encoding), stem, base_channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(f"{spec.architecture}, stem {stem}, base channels {base_channels}, {height} x {width} pixels")
     console.print(architecture_table(spec, height, width))
 

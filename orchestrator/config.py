@@ -44,7 +44,6 @@ CHANGEABLE = (
     "fleet.cpus_per_worker",
     "fleet.max_attempts",
     "fleet.max_failures_in_a_row",
-    "start.weights",
     "*.root",
     "*.cache_bytes",
     "*.batch_size",
@@ -143,19 +142,27 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        for name in self._recipe_names():
+        if self.reignition is None and self.pretrains:
+            key = "serial.reignite is true" if self.serial.reignite else "start.weights is pretrain"
+            raise _at("reignition", f"missing, but {key}; give reignition.data, or set that otherwise")
+        for name in self.recipe_names():
             recipe = self.recipe(name)
-            if recipe.batch_size == 1 and recipe.normalization in ("batch", "sync") and name != "reignition":
+            if recipe.batch_size == 1 and recipe.normalization in ("batch", "sync"):
                 raise _at(
                     "training.normalization",
                     f"{recipe.normalization!r} does not work with the {name} recipe's batch_size 1; "
                     "use frozen or group, or a larger batch_size",
                 )
-        if self.reignition is None and (self.serial.reignite or self.start.weights == "pretrain"):
-            key = "serial.reignite is true" if self.serial.reignite else "start.weights is pretrain"
-            raise _at("reignition", f"missing, but {key}; give reignition.data, or set that otherwise")
+        kinds = {name: self.recipe(name).normalization for name in self.recipe_names()}
+        if "group" in kinds.values() and set(kinds.values()) != {"group"}:
+            found = ", ".join(f"{name} has {kind}" for name, kind in kinds.items())
+            raise _at("training.normalization", f"group goes with no other kind, as weights are handed on, but {found}")
+        if "group" in kinds.values() and (self.start.weights or "").startswith("torchvision:"):
+            raise _at("training.normalization", "group does not fit torchvision's weights; use batch, sync or frozen")
         if self.objective.metric not in METRICS and not self.objective.metric.startswith("AP/"):
             raise _at("objective.metric", f"{self.objective.metric!r} is none of {', '.join(METRICS)}, AP/CLASS")
+        if self.objective.mode == "min":
+            raise _at("objective.mode", f"'min' is not what {self.objective.metric} is good for; use max")
         architecture = self.start.spec.architecture
         for count, least, most in (
             (architecture.num_blocks, "min_blocks", "max_blocks"),
@@ -183,7 +190,10 @@ class RunConfig(Settings):
         """The training settings of a job's recipe."""
         if name == "reignition":
             assert self.reignition is not None
-            return self.reignition.training
+            values = self.reignition.model_dump(exclude={"data"})
+            return TrainingSettings(
+                **values | {"normalization": values["normalization"] or self.training.normalization}
+            )
         owner = {"start": self.start, "parallel": self.parallel, "final": self.final}.get(name)
         changes = owner.training if owner is not None else {}
         try:
@@ -218,9 +228,17 @@ class RunConfig(Settings):
         """The resolved config, every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
-    def _recipe_names(self) -> Iterator[str]:
+    @property
+    def pretrains(self) -> bool:
+        """Whether any job of the search pretrains a backbone."""
+        return self.serial.reignite or self.start.weights == "pretrain"
+
+    def recipe_names(self) -> Iterator[str]:
+        """The recipes that the search uses."""
         yield from ("serial", "start")
-        yield from (name for name in ("parallel", "reignition", "final") if getattr(self, name) is not None)
+        yield from (name for name in ("parallel", "final") if getattr(self, name) is not None)
+        if self.pretrains:
+            yield "reignition"
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -235,7 +253,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"config {path}: can't be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:
         raise UserError(f"config {path}: is not text; give the path of a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise UserError(f"config {path}:{where} no YAML ({getattr(error, 'problem', None) or error})") from None
@@ -267,18 +285,29 @@ def check_environment(config: RunConfig) -> list[DataReport]:
         if config.start.weights not in (None, "pretrain"):
             check_start_weights(config.start.weights, config.start.spec)
         reports = [check_detection_data(config.data)]
-        if config.reignition is not None:
+        if config.reignition is not None and config.pretrains:
             reports.append(check_classification_data(config.reignition.data, key="reignition.data"))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
-    for name, report in zip(("serial", "reignition"), reports, strict=False):
+    metric, class_names = config.objective.metric, reports[0].class_names
+    if metric.startswith("AP/") and metric.removeprefix("AP/") not in class_names:
+        raise UserError(f"objective.metric: {metric!r} names none of the classes {', '.join(class_names)}")
+    for name in config.recipe_names():
+        num_images = reports[-1 if name == "reignition" else 0].num_train
         batch_size = config.recipe(name).batch_size
-        if report.num_train < batch_size:
-            key = "training" if name == "serial" else name
+        if batch_size > num_images:
+            key = {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
             raise UserError(
-                f"{key}.batch_size: {batch_size} is more than the {report.num_train} training images; use at most that"
+                f"{key}.batch_size: {batch_size} is more than the {num_images} training images; use at most that"
             )
-    if "RAY_ADDRESS" not in os.environ:
+    if not os.environ.get("RAY_ADDRESS"):
+        gpus = len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])
+        if config.fleet.num_workers * config.fleet.gpus_per_worker > gpus:
+            raise UserError(
+                f"fleet.gpus_per_worker: {config.fleet.num_workers} workers with {config.fleet.gpus_per_worker} GPU "
+                f"each need {config.fleet.num_workers * config.fleet.gpus_per_worker}, this machine has {gpus}; "
+                "0 trains on the CPU"
+            )
         needed, present = config.fleet.num_workers * config.fleet.cpus_per_worker, len(os.sched_getaffinity(0))
         if needed > present:
             raise UserError(
@@ -286,6 +315,19 @@ def check_environment(config: RunConfig) -> list[DataReport]:
                 f"{config.fleet.cpus_per_worker} need {needed} CPUs, this machine has {present}; ask for fewer"
             )
     return reports
+
+
+def advice(config: RunConfig) -> list[str]:
+    """What is allowed but hardly meant."""
+    notes = []
+    for phase in ("serial", "parallel") if config.parallel else ("serial",):
+        in_flight = config.search.in_flight(phase)
+        if in_flight < config.fleet.num_workers:
+            notes.append(
+                f"{phase}.in_flight {in_flight} keeps at most {in_flight} of fleet.num_workers "
+                f"{config.fleet.num_workers} busy; a new run with a larger one would use them all"
+            )
+    return notes
 
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
@@ -322,7 +364,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = inner
     try:
         values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"override {override!r}: {text!r} is no YAML value") from None
 
 

@@ -113,15 +113,15 @@ class ConsoleObserver:
 
 
 def summary_table(config: RunConfig, history: History) -> Table:
-    """Start, best after each phase, and the best of all."""
+    """Start, best after each phase, and the best of all; seconds are all workers' training until then."""
     state, rows = history.state, history.trials.rows
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("", "job", "encoding", "GFLOPs", config.objective.metric, "seconds"):
+    for column in ("", "job", "encoding", "GFLOPs", config.objective.metric, "worker seconds"):
         table.add_column(column, justify="left" if column in ("", "encoding") else "right", overflow="fold")
     for name, index, score in phases(history):
         row = rows[index]
-        elapsed = (row["finished_at"] - rows[0]["proposed_at"]) / 1e6
-        table.add_row(name, str(index), row["architecture"], f"{row['gflops']:.4f}", _percent(score), f"{elapsed:.0f}")
+        spent = sum(rows[number].get("seconds", 0.0) for number in range(index + 1))
+        table.add_row(name, str(index), row["architecture"], f"{row['gflops']:.4f}", _percent(score), f"{spent:.0f}")
     if not state.population:
         table.add_row("nothing finished yet")
     return table
@@ -141,7 +141,9 @@ def phases(history: History) -> list[tuple[str, int, float]]:
         name = f"serial {row['round']}" if row["phase"] == "serial" else row["phase"]
         if name not in found or better(score, found[name][1]):
             found[name] = index, score
-    final = next((row for row in history.trials.rows.values() if row["role"] == "final" and row["score"]), None)
+    final = next(
+        (row for row in history.trials.rows.values() if row["role"] == "final" and row.get("score") is not None), None
+    )
     if final is not None:
         found["full training"] = final["index"], final["score"]
     if history.state.best_overall:
@@ -212,7 +214,7 @@ def architecture_table(spec: NetworkSpec, height: int, width: int) -> Table:
             stage,
         )
         if count:
-            add(f"  + {count} subnets", "", "", "", "", subnet, count)
+            add(f"  + {count} subnet" + "s" * (count > 1), "", "", "", "", subnet, count)
     add("total", str(spec.architecture.num_blocks), "", "", "", costs.total)
     return table
 

@@ -30,6 +30,8 @@ from workers.task import Progress, Task
 Data = TypeVar("Data", bound=BaseModel)
 
 POLL_S = 0.5
+LOCK_TRIES, LOCK_RETRY_S = 20, 0.05
+NO_WORKER_AFTER_S = 60.0
 TABLE_EVERY_S = 10.0
 
 
@@ -52,25 +54,61 @@ class Observer(Protocol):
 class RunLock:
     """Held by the one driver of a run; the system releases it when the process ends, however it ends."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Name the lock."""
-        self._path = folder.lock
+    def __init__(self, path: Path) -> None:
+        """Name the run's folder."""
+        self._path = path
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; False if another process has it."""
-        self._file = self._path.open("a")
+        """Take the lock, making the folder; False if another process has it.
+
+        Raises:
+            UserError: if the folder is something else than a run's, or can't be written.
+        """
+        _refuse_strangers(self._path)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._file = RunFolder(self._path).lock.open("a")
+        except OSError as error:
+            raise UserError(f"run {self._path}: can't be written ({error.strerror}); name a folder that can") from None
+        for _ in range(LOCK_TRIES):  # `is_held` of another process has it for an instant
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(LOCK_RETRY_S)
+            else:
+                return True
+        self.release()
+        return False
+
+    def is_held(self) -> bool:
+        """Whether a driver has the lock; reading the folder is enough for this."""
+        try:
+            with RunFolder(self._path).lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
             return False
-        return True
+        except BlockingIOError:
+            return True
+        return False
 
     def release(self) -> None:
         """Give the lock back."""
         if self._file is not None:
             self._file.close()
+            self._file = None
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise a UserError for a folder with something in it that is no run's."""
+    if not path.exists() or RunFolder(path).config.is_file():
+        return
+    try:
+        strangers = [file for file in path.iterdir() if file.name != "driver.lock" and file.suffix != ".tmp"]
+    except OSError as error:
+        raise UserError(f"run {path}: can't be read as a folder ({error.strerror}); name another") from None
+    if strangers:
+        raise UserError(f"run {path}: is neither empty nor a run's folder (it has {strangers[0].name}); name another")
 
 
 def open_run(config: RunConfig, path: Path) -> tuple[RunFolder, dict[str, tuple[object, object]]]:
@@ -90,9 +128,8 @@ def open_run(config: RunConfig, path: Path) -> tuple[RunFolder, dict[str, tuple[
             keys = "; ".join(f"{key} was {changed[key][0]!r}, is {changed[key][1]!r}" for key in fixed)
             raise UserError(f"run {path}: was begun with another config ({keys}); use that one, or another folder")
         return folder, changed
+    _refuse_strangers(path)
     try:
-        if path.exists() and any(path.iterdir()):
-            raise UserError(f"run {path}: is neither empty nor a run's folder; name another")
         write_atomically(folder.config, config.to_yaml().encode())
     except OSError as error:
         raise UserError(f"run {path}: can't be written ({error.strerror}); name a folder that can") from None
@@ -110,11 +147,11 @@ class Driver:
         self.journal = Journal(folder.journal)
         self.history = History.fold(config, self.journal)
         self._results: dict[int, Result] = {}
-        self._jobs: dict[int, Job] = {}
         self._attempts_lost: dict[int, int] = {}
         self._horizon: int | None = None
         self._ending = ""
         self._table_due = 0.0
+        self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
 
     def run(self, changed: dict[str, tuple[object, object]] | None = None) -> str:
         """Search until nothing is left to do.
@@ -129,14 +166,14 @@ class Driver:
             RunStopped: when it can't go on by itself; the same command goes on later.
             UserError: when the cluster is smaller than the fleet.
         """
-        resumed = bool(self.history.trials.rows)
-        self.observer.opened(self.history, resumed)
+        self.folder.stop_request.unlink(missing_ok=True)
+        self.observer.opened(self.history, resumed=bool(self.history.trials.rows))
         turn: list[Record] = []
         decision = self._decide(turn)
+        self.folder.sweep(self.history.weights, live_weights(self.history.state))
         if isinstance(decision, Done) and self.history.ended:
             self.history.trials.write(self.folder)
             return decision.reason
-        self.folder.stop_request.unlink(missing_ok=True)
         self.journal.open_epoch(
             time=time.time(),
             versions=_versions(),
@@ -144,10 +181,11 @@ class Driver:
         )
         self.history.apply({"type": "opened"})
         self._write(turn)
+        self._check_budget()
         try:
-            if not isinstance(decision, Done):
+            if not isinstance(decision, Done) and self._within_horizon():
                 decision = self._search(decision)
-        except (RunStopped, KeyboardInterrupt) as interruption:
+        except (RunStopped, UserError, KeyboardInterrupt) as interruption:
             self._end(str(interruption) or "interrupted")
             raise
         reason = decision.reason if isinstance(decision, Done) else self._ending
@@ -170,7 +208,6 @@ class Driver:
         self._weights = Weights(self.folder)
         for index, file in self.history.weights.items():
             self._weights.add(index, file)
-        self._weights.sweep(live_weights(self.history.state))
         reignition = self.config.reignition
         settings = NodeSettings(
             folder=self.folder.path.absolute(),
@@ -193,9 +230,6 @@ class Driver:
                 self._write(turn)
                 for worker, task in assigned:
                     self._submit(worker, task)
-                for record in turn:
-                    if record["type"] == "told":
-                        self.observer.told(self.history, record)
                 live = live_weights(self.history.state)
                 pending = self.history.state.pending.values()
                 self._weights.retain(live, {i for job in pending for i in (job.parent, job.backbone) if i is not None})
@@ -261,27 +295,38 @@ class Driver:
                 morphs=job.morphs,
                 training=self.config.recipe(job.recipe),
                 seed=job.seed,
-                start_weights=None if self.config.start.weights == "pretrain" else self.config.start.weights,
+                start_weights=self._start_weights(),
             )
             assigned.append((worker, task))
         return assigned
 
+    def _start_weights(self) -> str | None:
+        """What a job without parents starts from; a file's path whole, as workers may stand in another folder."""
+        weights = self.config.start.weights
+        if weights is None or weights == "pretrain":
+            return None
+        return weights if weights.startswith("torchvision:") else str(Path(weights).absolute())
+
     def _dispatchable(self) -> list[int]:
         """Pending jobs that nobody works on and that have no result, within the horizon, by index."""
         running = {task.index for task in self._fleet.tasks.values() if task is not None}
-        return [
-            index
-            for index in self.history.state.pending
-            if index not in running and index not in self._results and (self._horizon is None or index <= self._horizon)
-        ]
+        return [index for index in self._within_horizon() if index not in running and index not in self._results]
+
+    def _within_horizon(self) -> list[int]:
+        """Pending jobs that are to be finished before the run ends, by index."""
+        pending = self.history.state.pending
+        return [index for index in pending if self._horizon is None or index <= self._horizon]
 
     def _submit(self, worker: str, task: Task) -> None:
         job = self.history.state.pending[task.index]
         self._fleet.submit(worker, task, job.role, self._weights.ref(job.parent), self._weights.ref(job.backbone))
 
     def _write(self, turn: list[Record]) -> None:
-        """Make a turn's records durable, and the table when it is due."""
+        """Make a turn's records durable, show what is told, and write the table when it is due."""
         self.journal.append(turn)
+        for record in turn:
+            if record["type"] == "told":
+                self.observer.told(self.history, record)
         if turn and time.monotonic() >= self._table_due:
             begun = time.monotonic()
             self.history.trials.write(self.folder)
@@ -294,6 +339,12 @@ class Driver:
         """Wait for workers; a lost attempt's job waits to be dispatched again."""
         from orchestrator.failures import describe, fault_of
 
+        if self._fleet.is_empty:
+            if time.monotonic() >= self._no_worker_note_due:
+                self.observer.note("no worker is up: waiting for the cluster to start one")
+                self._no_worker_note_due = float("inf")
+        else:
+            self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
         for completion in self._fleet.wait(POLL_S):
             index = completion.task.index
             result = completion.result
@@ -305,24 +356,17 @@ class Driver:
             assert completion.error is not None
             reason = describe(completion.error)
             if fault_of(completion.error) == "candidate":
-                now = time.time()
-                self._take(
-                    Result(
-                        index=index,
-                        attempt=completion.task.attempt,
-                        status="failed",
-                        worker=completion.worker,
-                        started_at=now,
-                        finished_at=now,
-                        error=reason,
-                    )
-                )
+                self._take(_failed(completion.task, completion.worker, reason))
                 continue
             job = self.history.state.pending[index]
             self._weights.forget((job.parent, job.backbone))
             self._attempts_lost[index] = self._attempts_lost.get(index, 0) + 1
             if self._attempts_lost[index] >= self.config.fleet.max_attempts:
-                raise RunStopped(f"job {index} was lost {self._attempts_lost[index]} times; the last: {reason}")
+                reason = f"its worker was lost {self._attempts_lost[index]} times; the last: {reason}"
+                if job.barrier:
+                    raise RunStopped(f"job {index} ({job.role}, {job.spec.architecture}): {reason}")
+                self._take(_failed(completion.task, completion.worker, reason))  # it may well be what kills them
+                continue
             self.observer.note(f"job {index} was lost on {completion.worker} ({reason}) and runs again")
 
     def _take(self, result: Result) -> None:
@@ -333,9 +377,11 @@ class Driver:
         """Set the horizon once a limit is reached or a stop is asked for."""
         if self._ending:
             return
-        budget, last = self.config.budget, self.history.state.next_index - 1
+        # A spent budget finishes what has been sent off, in this life or an earlier one, so that asking again spends
+        # nothing more; a stop finishes what is pending.
+        budget, last = self.config.budget, max(self.history.attempts, default=-1)
         if self.folder.stop_request.exists():
-            self._ending, self._horizon = "stopped as asked", last
+            self._ending, self._horizon = "stopped as asked", self.history.state.next_index - 1
         elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):
             self._ending, self._horizon = f"budget.deadline {budget.deadline} is over", last
         elif budget.max_gpu_hours is not None and self._device_hours() >= budget.max_gpu_hours:
@@ -344,7 +390,7 @@ class Driver:
             self._ending = f"budget.max_candidates {budget.max_candidates} is reached"
             self._horizon = self.history.candidates[budget.max_candidates - 1]
         if self._ending:
-            self.observer.note(f"{self._ending}; what is pending is finished, then the run ends")
+            self.observer.note(f"{self._ending}; what is under way is finished, then the run ends")
 
     def _device_hours(self) -> float:
         fleet = self.config.fleet
@@ -355,6 +401,20 @@ class Driver:
         pending = self.history.state.pending
         jobs = {name: pending[task.index] if task else None for name, task in self._fleet.tasks.items()}
         self.observer.working(self.history, jobs, self._fleet.progress)
+
+
+def _failed(task: Task, worker: str, reason: str) -> Result:
+    """The result of an attempt that could not write one."""
+    now = time.time()
+    return Result(
+        index=task.index,
+        attempt=task.attempt,
+        status="failed",
+        worker=worker,
+        started_at=now,
+        finished_at=now,
+        error=reason,
+    )
 
 
 def _absolute(data: Data) -> Data:

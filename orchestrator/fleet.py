@@ -14,6 +14,7 @@ import ray.exceptions
 
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.failures import describe
 from workers.node import NodeActor, NodeSettings
 from workers.storage import Result
 from workers.task import Progress, Task
@@ -45,6 +46,8 @@ class _Worker:
         ask_again_at: monotonic time before which it is not asked again.
         task: what it does.
         answer: the reference of its result.
+        status: the reference of its progress, once asked for.
+        progress: how far it was when it last told.
     """
 
     actor: Any
@@ -63,13 +66,21 @@ def connect(config: FleetConfig) -> None:
     Raises:
         UserError: if the cluster is smaller than the fleet.
     """
-    local = "RAY_ADDRESS" not in os.environ
+    local = not os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if local:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
     if not ray.is_initialized():
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except (OSError, RuntimeError, ValueError) as error:
+            where = (
+                "a local Ray can't be started"
+                if local
+                else f"RAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} can't be joined"
+            )
+            raise UserError(f"{where}: {describe(error)}") from None
     present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
         needed = config.num_workers * per_worker
@@ -101,6 +112,11 @@ class Fleet:
         return [name for name, worker in self._workers.items() if worker.is_up and worker.task is None]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no worker is up."""
+        return not any(worker.is_up for worker in self._workers.values())
+
+    @property
     def tasks(self) -> dict[str, Task | None]:
         """What each worker does."""
         return {name: worker.task for name, worker in self._workers.items()}
@@ -123,7 +139,7 @@ class Fleet:
         assert worker.is_up and worker.task is None, f"{name} is not idle"
         label = f"{role}[{task.index} {task.spec.architecture}]"
         worker.task = task
-        worker.progress = None
+        worker.progress = worker.status = None
         worker.answer = worker.actor.run.options(name=label).remote(task, parent, backbone)
 
     def wait(self, timeout_s: float) -> list[Completion]:
@@ -161,7 +177,6 @@ class Fleet:
     def close(self) -> None:
         """End the actors; what they were doing has no result."""
         for worker in self._workers.values():
-            worker.actor.request_stop.remote()
             ray.kill(worker.actor)
         self._workers.clear()
 
@@ -180,7 +195,7 @@ class Fleet:
             except ray.exceptions.ActorUnavailableError:
                 worker.ask_again_at = time.monotonic() + RETRY_S  # it is being started again
             except ray.exceptions.RayError as error:
-                raise RunStopped(f"{name} can't be started: {error}") from None
+                raise RunStopped(f"{name} can't be started: {describe(error)}") from None
             return None
         task = worker.task
         assert task is not None

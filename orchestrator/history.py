@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from orchestrator.config import RunConfig
-from orchestrator.errors import UserError
+from orchestrator.errors import RunStopped, UserError
 from orchestrator.journal import Journal, Record
 from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState
 from orchestrator.search.spnas import SpNas
@@ -94,7 +94,11 @@ class History:
     def finished_attempt(self, folder: RunFolder, index: int) -> Result | None:
         """The first finished attempt at a pending job that may be used."""
         rejected = self.rejected.get(index, -1)
-        return next((result for result in folder.read_results(index) if result.attempt > rejected), None)
+        try:
+            results = folder.read_results(index)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunStopped(f"the results of job {index} in {folder.results} can't be read: {error}") from None
+        return next((result for result in results if result.attempt > rejected), None)
 
 
 def decided_record(job: Job) -> Record:

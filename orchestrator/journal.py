@@ -72,9 +72,14 @@ class Journal:
             return
         data = b"".join(_line(record) for record in records)
         written = 0
-        while written < len(data):
-            written += os.write(self._descriptor, data[written:])
-        os.fsync(self._descriptor)
+        size = os.fstat(self._descriptor).st_size
+        try:
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+            os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, size)  # half a turn must not stand before the next one
+            raise
 
     def close(self) -> None:
         """Close the file; the journal can be read on."""

@@ -19,7 +19,7 @@ seconds, worker,          how long its last attempt took, where, and how many at
 attempts
 peak_memory_bytes         of that attempt
 error, notes              why it failed; what an operator should know
-is_baseline, is_best      whether it has been a baseline; whether it is the best baseline of all
+is_baseline, is_best      whether it has been a baseline; whether it is the best baseline (full training is none)
 proposed_at, finished_at  UTC
 ========================  ==========================================================================================
 """
@@ -149,7 +149,7 @@ class Trials:
             "error": outcome["error"],
             "seconds": result["finished_at"] - result["started_at"],
             "worker": result["worker"],
-            "attempts": result["attempt"] + 1,
+            "attempts": max(result["attempt"] + 1, self.rows[outcome["index"]]["attempts"]),
             "peak_memory_bytes": result["peak_memory_bytes"],
             "notes": "; ".join(result["notes"]),
             "finished_at": _microseconds(result["finished_at"]),

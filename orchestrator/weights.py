@@ -60,14 +60,7 @@ class Weights:
     def retain(self, live: set[int], parents: set[int]) -> None:
         """Delete the files of all jobs but `live`, and drop the objects of all but `parents`."""
         for index in self._files.keys() - live:
-            (self._folder.weights / self._files.pop(index).name).unlink(missing_ok=True)
-        self.forget(self._refs.keys() - parents)
-
-    def sweep(self, live: set[int]) -> None:
-        """On resuming: delete what an earlier driver's workers left and nobody needs."""
-        for path in self._folder.weights.glob("*"):
-            kept = {file.name for file in self._files.values()}
-            number = path.name.split("-")[0]
-            superseded = number.isdigit() and int(number) in self._files and path.name not in kept
-            if not number.isdigit() or int(number) not in live or superseded:
+            del self._files[index]
+            for path in self._folder.weights.glob(f"{index:06d}-*"):  # those of superseded attempts, too
                 path.unlink(missing_ok=True)
+        self.forget(self._refs.keys() - parents)

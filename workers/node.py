@@ -6,6 +6,7 @@ Invariant: weights and result are in storage before `run` returns, so an attempt
 """
 
 import math
+import os
 import time
 import traceback
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 from numpy.typing import NDArray
 
 from workers.classification import pretrain
@@ -22,7 +24,7 @@ from workers.data.interface import ClassificationData, DetectionData
 from workers.detection import train_detector
 from workers.settings import ClassificationDataSettings, DetectionDataSettings, DetectorSettings
 from workers.storage import Result, RunFolder
-from workers.task import CandidateFailure, Progress, Task, TrainingResult, TrainingStopped
+from workers.task import CandidateFailure, Progress, Task, TrainingResult
 
 Blob = NDArray[np.uint8] | None
 
@@ -47,7 +49,7 @@ class NodeSettings:
 
 
 class NodeWorker:
-    """Trains one task at a time; `status` and `request_stop` answer meanwhile."""
+    """Trains one task at a time; `status` answers meanwhile."""
 
     def __init__(self, name: str, settings: NodeSettings) -> None:
         """Keep the settings; data sets are opened by the first task that needs them, and stay open."""
@@ -57,7 +59,6 @@ class NodeWorker:
         self._detection_data: DetectionData | None = None
         self._classification_data: ClassificationData | None = None
         self._progress: Progress | None = None
-        self._stop_requested = False
 
     def __repr__(self) -> str:
         """The name that Ray's dashboard and logs show."""
@@ -76,22 +77,22 @@ class NodeWorker:
             backbone: the blob of a pretrained backbone, if any.
 
         Raises:
-            OSError: if the storage fails; that is not the candidate's fault.
-            TrainingStopped: after `request_stop`.
+            OSError: if data or storage fail; that is not the candidate's fault.
         """
         started_at = time.time()
         self._progress = None
         trained: TrainingResult | None = None
-        error = ""
+        error, is_poisoned = "", False
         try:
             trained = self._train(task, parent, backbone)
-        except TrainingStopped:
+        except OSError:
             raise
         except CandidateFailure as failure:
             error = failure.reason
         except Exception as failure:  # whatever a candidate's own training raises is told as its failure
             error = f"{type(failure).__name__}: {failure}".splitlines()[0]
             traceback.print_exc()  # the whole story goes to the actor's log
+            is_poisoned = torch.cuda.is_available()
         finished_at = time.time()
         weights = None
         if trained is not None:
@@ -111,6 +112,8 @@ class NodeWorker:
         )
         self._folder.write_result(result)
         self._progress = None
+        if is_poisoned:  # a CUDA error outlives what raised it; Ray starts the actor anew, the driver finds the result
+            os._exit(1)
         return result
 
     @ray.method(concurrency_group="control")
@@ -118,18 +121,13 @@ class NodeWorker:
         """How far the task under way has come; None before its first report."""
         return self._progress
 
-    @ray.method(concurrency_group="control")
-    def request_stop(self) -> None:
-        """End the task under way at its next step, without a result."""
-        self._stop_requested = True
-
     def _train(self, task: Task, parent: Blob, backbone: Blob) -> TrainingResult:
         settings = self._settings
         if task.kind == "pretrain":
             if self._classification_data is None:
                 assert settings.reignition_data is not None
                 self._classification_data = open_classification_data(settings.reignition_data)
-            return pretrain(task, data=self._classification_data, on_progress=self._note, should_stop=self._should_stop)
+            return pretrain(task, data=self._classification_data, on_progress=self._note)
         if self._detection_data is None:
             self._detection_data = open_detection_data(settings.data)
         return train_detector(
@@ -140,14 +138,10 @@ class NodeWorker:
             parent=parent,
             backbone=backbone,
             on_progress=self._note,
-            should_stop=self._should_stop,
         )
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
-
-    def _should_stop(self) -> bool:
-        return self._stop_requested
 
 
 # Restarted by Ray whenever it dies, but never re-run by Ray: what was lost is the driver's to decide.

@@ -6,6 +6,7 @@ Invariant: a reader of a file written by `write_atomically` sees all of its byte
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,21 @@ class RunFolder:
         if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:
             raise ValueError(f"weights {self.weights / file.name}: the bytes are not those that were written")
         return data
+
+    def sweep(self, told: Mapping[int, WeightsFile], live: set[int]) -> None:
+        """Delete what earlier drivers and workers left: dead and superseded weights, half-written files.
+
+        Args:
+            told: the weights of jobs whose outcome counts.
+            live: jobs whose weights are needed, those under way included.
+        """
+        for folder in (self.path, self.weights, self.results):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+        for path in self.weights.glob("*.safetensors"):
+            index = int(path.name.split("-")[0])
+            if index not in live or (index in told and told[index].name != path.name):
+                path.unlink(missing_ok=True)
 
     def write_result(self, result: Result) -> None:
         """Store what an attempt came to."""

@@ -11,7 +11,7 @@ from models.costs import backbone_costs
 class Settings(BaseModel):
     """A frozen group of keys; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Objective(Settings):
@@ -52,7 +52,7 @@ class SerialSettings(Limits):
         None, description="steady goes with paper, generation with paired; null takes the one that fits"
     )
     confirmations: int = Field(1, ge=0, description="further seeds on which a paired winner must win again")
-    num_morphs: int = Field(3, ge=1, description="random swaps and expands per candidate")
+    num_morphs: int = Field(3, ge=1, le=10, description="random swaps and expands per candidate")
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
     num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
     reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
@@ -60,7 +60,7 @@ class SerialSettings(Limits):
     min_blocks: int = Field(8, ge=1, description="fewest serial blocks")
     max_blocks: int = Field(60, ge=1, description="most serial blocks")
     min_stages: int = Field(4, ge=1, description="fewest encoded stages")
-    max_stages: int = Field(6, ge=1, description="most encoded stages; the pyramid is built for these")
+    max_stages: int = Field(6, ge=1, le=8, description="most encoded stages; the pyramid is built for these")
     max_candidates: int | None = Field(None, ge=1, description="candidates after which a round ends, null: no limit")
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class SerialSettings(Limits):
 class ParallelSettings(Limits):
     """The parallel level: subnets along the stages (section 3.2). Its acceptance rule is the serial level's."""
 
-    max_subnets: int = Field(3, ge=1, le=9, description="most subnets beside one stage, the paper's K")
+    max_subnets: int = Field(3, ge=1, le=5, description="most subnets beside one stage, the paper's K")
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the level ends")
     in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
     inverse_flops_power: float = Field(

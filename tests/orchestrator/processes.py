@@ -24,11 +24,11 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
                 yield child, (Path("/proc") / str(child) / "cmdline").read_text().replace("\0", " ")
 
 
-def kill_worker(number: int) -> bool:
-    """Kill -9 one process of ours that runs a node worker's task, by its place in the list; False if there is none."""
+def kill_worker(role: str) -> bool:
+    """Kill -9 the processes of ours that work on a job of this role; False if there is none."""
     # Ray names a process after the task it runs; ours are called like `candidate[3 BB(1,1,1)]`.
-    running = sorted(pid for pid, command in descendants(os.getpid()) if command.startswith("ray::") and "[" in command)
-    if not running:
-        return False
-    os.kill(running[number % len(running)], signal.SIGKILL)
-    return True
+    running = [pid for pid, command in descendants(os.getpid()) if command.startswith(f"ray::{role}[")]
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(running)

@@ -66,6 +66,40 @@ def test_a_batch_that_is_larger_than_the_data_is_refused(tmp_path: Path) -> None
     assert "training.batch_size: 64 is more than the 24 training images" in refused(tmp_path, "training.batch_size=64")
 
 
+def test_a_recipe_of_its_own_batch_size_is_checked_too(tmp_path: Path) -> None:
+    line = refused(tmp_path, "parallel.training.batch_size=64")
+    assert "parallel.training.batch_size: 64 is more than the 24 training images" in line
+
+
+def test_more_gpus_than_the_machine_has_are_refused(tmp_path: Path) -> None:
+    assert "fleet.gpus_per_worker: 1000 workers with 1 GPU" in refused(
+        tmp_path, "fleet.num_workers=1000", "fleet.gpus_per_worker=1"
+    )
+
+
+def test_weights_that_could_not_be_handed_on_are_refused(tmp_path: Path) -> None:
+    line = refused(tmp_path, "parallel.training.normalization=group")
+    assert "training.normalization: group goes with no other kind" in line and "parallel has group" in line
+
+
+def test_a_metric_of_no_class_and_a_wrong_mode_are_refused(tmp_path: Path) -> None:
+    assert "objective.metric: 'AP/hexagon' names none of the classes" in refused(
+        tmp_path, "objective.metric=AP/hexagon"
+    )
+    assert "objective.mode: 'min'" in refused(tmp_path, "objective.mode=min")
+
+
+def test_an_impossible_date_is_refused_in_one_line(tmp_path: Path) -> None:
+    assert "budget.deadline=2026-13-45" in refused(tmp_path, "budget.deadline=2026-13-45")
+
+
+def test_a_missing_reignition_folder_matters_only_where_something_is_pretrained(tmp_path: Path) -> None:
+    folder = f"reignition.data={{format: imagefolder, root: {tmp_path / 'nowhere'}}}"
+    assert "reignition.data.root" in refused(tmp_path, folder)
+    line = refused(tmp_path, folder, "serial.reignite=false", "objective.metric=AP/hexagon")
+    assert "objective.metric" in line  # the folder is not what is wrong
+
+
 def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
     assert "override 'seed': is not of the form key.path=value" in refused(tmp_path, "seed")
 
@@ -75,7 +109,7 @@ def test_arch_shows_stages_strides_channels_and_costs() -> None:
     assert answer.returncode == 0
     rows = {line.split()[0]: line.split() for line in answer.stdout.splitlines() if line.strip()}
     assert rows["total"][-1] == f"{25_557_032 - 2_049_000 + 7_623_168:,}"  # ResNet-50 without its head, and the subnet
-    assert "2048" in answer.stdout and "+ 1 subnets" in answer.stdout
+    assert "2048" in answer.stdout and "+ 1 subnet " in answer.stdout
 
 
 def test_arch_refuses_a_malformed_encoding_in_one_line() -> None:

@@ -1,6 +1,7 @@
 """The driver with real Ray, real training, real files, and real processes killed."""
 
 import contextlib
+import io
 import signal
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import ray
+import torch
+from rich.console import Console
 
+from models import build_backbone
 from orchestrator.config import RunConfig
+from orchestrator.console import status_table, summary_table
 from orchestrator.driver import Driver, RunLock, open_run
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.history import History
@@ -102,6 +107,20 @@ def test_only_live_weights_are_kept(undisturbed: Path) -> None:
     assert kept == live_weights(state) & state.population.keys()
 
 
+def test_the_tables_of_a_run_can_be_printed_at_every_moment(undisturbed: Path, tmp_path: Path) -> None:
+    lines = (undisturbed / "journal" / "000001.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal").mkdir()
+    config = tiny_config()
+    for count in range(len(lines) + 1):
+        (tmp_path / "journal" / "000001.jsonl").write_bytes(b"".join(lines[:count]))
+        history = History.fold(config, Journal(tmp_path / "journal"))
+        printed = io.StringIO()
+        console = Console(file=printed, width=160)
+        console.print(summary_table(config, history))
+        console.print(status_table(config, history, 99))
+        assert len(printed.getvalue().splitlines()) >= len(history.trials.rows)
+
+
 def test_a_finished_run_started_again_changes_nothing(undisturbed: Path) -> None:
     before = {
         path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file() and path.name != "driver.lock"
@@ -132,12 +151,46 @@ def test_a_run_at_its_budget_goes_on_with_a_larger_one_to_the_same_history(undis
     pd.testing.assert_frame_equal(history_of(tmp_path / "run"), history_of(undisturbed), check_exact=True)
 
 
+def test_a_spent_budget_asked_again_spends_nothing_more(local_ray: None, tmp_path: Path) -> None:
+    over = tiny_config(budget={"deadline": "2000-01-01T00:00:00Z"})
+    assert "deadline" in run(over, tmp_path / "run")
+    assert records(tmp_path / "run", "dispatched") == []
+    folder = RunFolder(tmp_path / "run")
+    run(tiny_config(), folder.path, Watcher(on_told=lambda index: folder.stop_request.touch()))
+    told = len(records(folder.path, "told"))
+    for _ in range(2):
+        watcher = Watcher()
+        assert "deadline" in run(over, folder.path, watcher)
+        assert watcher.told_indices == []
+    assert len(records(folder.path, "told")) == told
+
+
+def test_a_candidate_whose_workers_always_die_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:
+    def kill_candidates() -> None:
+        kill_worker("candidate")
+
+    config = tiny_config(
+        training={"epochs": 40},
+        start={"training": {"epochs": 1}},
+        parallel=None,
+        final=None,
+        budget={"max_candidates": 1},
+        fleet={"max_attempts": 2},
+    )
+    run(config, tmp_path / "run", Watcher(on_working=kill_candidates))
+    trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
+    candidate = trials[trials["role"] == "candidate"].iloc[0]
+    assert candidate["status"] == "failed"
+    assert candidate["attempts"] == 2
+    assert "its worker was lost 2 times" in candidate["error"]
+
+
 def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbed: Path, tmp_path: Path) -> None:
     kills: list[bool] = []
 
     def kill_once() -> None:
         if not any(kills):
-            kills.append(kill_worker(0))
+            kills.append(kill_worker("start"))
 
     # Long enough that a worker is seen at work; the numbers are compared with an undisturbed run of the same length.
     config = tiny_config(training={"epochs": 40}, parallel=None, final=None, budget={"max_candidates": 1})
@@ -149,16 +202,18 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbe
     pd.testing.assert_frame_equal(history_of(tmp_path / "killed"), history_of(tmp_path / "whole"), check_exact=True)
 
 
-def test_a_failed_start_stops_the_run_and_a_mended_key_goes_on(local_ray: None, tmp_path: Path) -> None:
-    broken = tiny_config(start={"weights": str(tmp_path / "weights.pth")})
-    (tmp_path / "weights.pth").write_bytes(b"no weights")
+def test_a_failed_start_stops_the_run_and_goes_on_once_it_is_mended(local_ray: None, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"no weights")
+    config = tiny_config(start={"weights": str(weights)})
     with pytest.raises(RunStopped, match="job 0 .start, BB.1,1,1.. failed"):
-        run(broken, tmp_path / "run")
+        run(config, tmp_path / "run")
     with pytest.raises(RunStopped, match="job 0"):  # it is tried again, and fails again
-        run(broken, tmp_path / "run")
+        run(config, tmp_path / "run")
+    torch.save(build_backbone(config.start.spec).state_dict(), weights)
     folder = RunFolder(tmp_path / "run")
     stop_early = Watcher(on_told=lambda index: folder.stop_request.touch())
-    assert run(tiny_config(), folder.path, stop_early) == "stopped as asked"
+    assert run(config, folder.path, stop_early) == "stopped as asked"
     assert stop_early.told_indices[0] == 0
     assert pd.read_parquet(folder.trials)["attempts"][0] == 3
 
@@ -174,13 +229,26 @@ def test_lost_weights_stop_with_the_job_and_the_file(local_ray: None, tmp_path: 
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    folder, _ = open_run(tiny_config(), tmp_path / "run")
-    first, second = RunLock(folder), RunLock(folder)
+    first, second = RunLock(tmp_path / "run"), RunLock(tmp_path / "run")
+    assert not first.is_held()
     assert first.acquire()
+    assert second.is_held()
     assert not second.acquire()
     first.release()
+    assert not second.is_held()
     assert second.acquire()
     second.release()
+
+
+def test_a_folder_whose_first_driver_died_while_making_it_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / ".config.yaml.123.tmp").write_text("half of a con")
+    lock = RunLock(path)
+    assert lock.acquire()
+    folder, changed = open_run(tiny_config(), path)
+    assert folder.config.is_file() and changed == {}
+    lock.release()
 
 
 def test_another_config_or_a_strange_folder_is_refused(tmp_path: Path) -> None:
@@ -195,14 +263,14 @@ def test_another_config_or_a_strange_folder_is_refused(tmp_path: Path) -> None:
         open_run(tiny_config(), tmp_path / "other")
 
 
+def records(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [record for record in Journal(path / "journal").read() if record["type"] == kind]
+
+
 def start_search(config: Path, path: Path, log: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "orchestrator.cli", "search", str(config), "--run", str(path)]
     with log.open("ab") as file:
         return subprocess.Popen(command, stdout=file, stderr=file)
-
-
-def records(path: Path, kind: str) -> list[dict[str, Any]]:
-    return [record for record in Journal(path / "journal").read() if record["type"] == kind]
 
 
 @pytest.mark.slow
