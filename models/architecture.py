@@ -20,8 +20,10 @@ from typing import Any, Literal, NoReturn, get_args
 
 BlockType = Literal["BB", "BNB", "XB"]
 Stem = Literal["deep", "resnet"]
+Normalization = Literal["batch", "sync", "frozen", "group"]  # of a build, not of a spec: weights move between them
 BLOCK_TYPES: tuple[str, ...] = get_args(BlockType)
 STEMS: tuple[str, ...] = get_args(Stem)
+NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 
 # Letters of `NetworkSpec.shortcuts`, one per block.
 IDENTITY, SUBSAMPLE, PROJECTION = "i", "s", "p"

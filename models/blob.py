@@ -5,8 +5,8 @@ offsets; and ``__metadata__``), and the tensors' bytes without holes. `unpack` r
 safetensors' own loader copies from anything but a file; a buffer in Ray's object store is then mapped, not
 copied.
 
-Invariant: `unpack` of a `pack` gives equal tensors and metadata; of anything else it raises `ValueError`,
-whatever the bytes are. Nothing in a blob is ever executed.
+Invariant: equal tensors and metadata give equal bytes, and `unpack` gives them back; of anything else it
+raises `ValueError`, whatever the bytes are. Nothing in a blob is ever executed.
 """
 
 import json
@@ -53,7 +53,12 @@ def pack(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
         storage = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if storage in seen else tensor  # the format has no shared memory
         seen.add(storage)
-    return safetensors.torch.save(tensors, dict(metadata))
+    # the metadata are put in here: safetensors writes them in an order that changes from call to call
+    packed = safetensors.torch.save(tensors)
+    header, start = _header(np.frombuffer(packed, dtype=np.uint8))
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)  # so that the tensors are aligned
+    return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, memoryview(packed)[start:]))
 
 
 def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict[str, str]]:

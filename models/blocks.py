@@ -5,17 +5,12 @@ the ReLU of branch + shortcut, hence never negative; no block changes its input,
 work in place on what the block itself made.
 """
 
-from typing import Literal, get_args
-
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import FrozenBatchNorm2d
 
-from models.architecture import IDENTITY, PROJECTION, BlockShape
+from models.architecture import IDENTITY, NORMALIZATIONS, PROJECTION, BlockShape
 from models.costs import XB_GROUPS
-
-Normalization = Literal["batch", "sync", "frozen", "group"]
-NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 
 
 def make_norm(normalization: str, channels: int) -> nn.Module:

@@ -5,7 +5,6 @@ keys depend only on `DetectorShape`, `max_stages` and the number of classes, nev
 heads and pyramid are inherited over a whole search.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,55 +17,11 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from models.architecture import Architecture, NetworkSpec
 from models.backbone import Backbone, as_spec
+from models.detector_shape import DetectorShape
 from models.pyramid import Pyramid
 
 NUM_ROI_LEVELS = 4
 """RoIs are pooled from the first four levels (strides 4 to 32), as in the FPN paper."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorShape:
-    """What a detector is beside its backbone and its classes; the defaults are torchvision's.
-
-    Attributes:
-        pyramid_channels: channels of every pyramid level.
-        anchor_size: side of the anchors on the first level, in pixels; each further level doubles it.
-        anchor_ratios: heights over widths.
-        head_channels: width of the two hidden layers of the box head.
-        roi_size: side of the pooled RoI features.
-        roi_sampling_ratio: samples per RoIAlign bin and axis.
-        canonical_scale: side of the box that is pooled from stride 16, in pixels (FPN, equation 1).
-        rpn_pre_nms_train: proposals per level kept before NMS, in training.
-        rpn_pre_nms_test: the same in evaluation.
-        rpn_post_nms_train: proposals per image kept after NMS, in training.
-        rpn_post_nms_test: the same in evaluation.
-        rpn_batch: anchors per image in the RPN's loss.
-        roi_batch: RoIs per image in the head's loss.
-        detections_per_image: the most detections per image.
-        score_threshold: detections below it are left out.
-        nms_threshold: IoU above which the lesser of two detections of a class is left out.
-        image_mean: subtracted from images in [0, 1], per channel.
-        image_std: what they are then divided by.
-    """
-
-    pyramid_channels: int = 256
-    anchor_size: int = 32
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    head_channels: int = 1024
-    roi_size: int = 7
-    roi_sampling_ratio: int = 2
-    canonical_scale: int = 224
-    rpn_pre_nms_train: int = 2000
-    rpn_pre_nms_test: int = 1000
-    rpn_post_nms_train: int = 2000
-    rpn_post_nms_test: int = 1000
-    rpn_batch: int = 256
-    roi_batch: int = 512
-    detections_per_image: int = 100
-    score_threshold: float = 0.05
-    nms_threshold: float = 0.5
-    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
 class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -88,6 +43,7 @@ def build_detector(
     stem: str = "deep",
     base_channels: int = 64,
     normalization: str = "batch",
+    bfloat16: bool = False,
     **shape: Any,
 ) -> FasterRCNN:
     """Build a Faster R-CNN with fresh weights.
@@ -99,6 +55,7 @@ def build_detector(
         stem: ``deep`` or ``resnet``.
         base_channels: 64 in the paper.
         normalization: of the backbone: ``batch``, ``sync``, ``frozen`` or ``group``.
+        bfloat16: compute backbone and pyramid in bfloat16; proposals, heads and boxes stay in float32.
         **shape: fields of `DetectorShape`.
 
     Returns:
@@ -112,7 +69,7 @@ def build_detector(
         raise ValueError(f"num_classes: {num_classes}, a detector needs at least one foreground class")
     fields = DetectorShape(**shape)
     body = Backbone(as_spec(architecture, stem, base_channels), normalization)
-    pyramid = Pyramid(body, fields.pyramid_channels, max_stages)
+    pyramid = Pyramid(body, fields.pyramid_channels, max_stages, bfloat16=bfloat16)
     anchors = AnchorGenerator(
         sizes=tuple((fields.anchor_size * 2**level,) for level in range(max_stages)),
         aspect_ratios=(tuple(fields.anchor_ratios),) * max_stages,

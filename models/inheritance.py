@@ -65,13 +65,17 @@ class _Weights:
         return self.identities[form]
 
 
-def inherit(state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Morph]) -> State:
+def inherit(
+    state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Morph], normalization: str | None = None
+) -> State:
     """Apply morphs to weights.
 
     Args:
         state: the parent's, of a backbone or a detector; it is left as it is.
         spec: the parent's.
         morphs: in order.
+        normalization: what the child is built with; by default the parent's. The tensors are still those of
+            the parent's kind, which `load_weights` fits.
 
     Returns:
         The child's state dict. Its tensors are the parent's own wherever nothing is new, and equal new ones
@@ -82,15 +86,16 @@ def inherit(state: Mapping[str, Tensor], spec: NetworkSpec, morphs: Iterable[Mor
         ValueError: if the weights are not of this spec, or a morph is not legal.
     """
     weights = _sorted_by_place(state, spec)
+    frozen = _is_frozen(weights.blocks[0]) if normalization is None else normalization == "frozen"
     for morph in morphs:
         child = apply(spec, morph)
         match morph:
             case Swap():
                 pass  # the blocks' order stays; their places follow from the child's spec
             case Expand(after):
-                _insert(weights, child, after + 1)
+                _insert(weights, child, after + 1, frozen)
             case NewStage():
-                _insert(weights, child, len(child.blocks) - 1)
+                _insert(weights, child, len(child.blocks) - 1, frozen)
             case Assemble():
                 _assemble(weights, child)
         if not any(child.architecture.subnets):
@@ -160,17 +165,22 @@ def _joined(weights: _Weights, spec: NetworkSpec) -> State:
     return state
 
 
-def _insert(weights: _Weights, child: NetworkSpec, index: int) -> None:
+def _is_frozen(block: State) -> bool:
+    """Whether a block's normalisations are frozen: these have statistics but no count of batches."""
+    return "norm1.running_var" in block and "norm1.num_batches_tracked" not in block
+
+
+def _insert(weights: _Weights, child: NetworkSpec, index: int, frozen: bool) -> None:
     model = weights.blocks[index - 1]
-    block = _zero_branch(weights, child.architecture.block, child.blocks[index], model)
+    block = _zero_branch(weights, child.architecture.block, child.blocks[index], model, frozen)
     weights.blocks.insert(index, block)
 
 
-def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: State) -> State:
+def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: State, frozen: bool) -> State:
     """The weights of a block whose branch is exactly zero, with the model block's kind of normalisation.
 
     The convolutions are Dirac's (identities) and the last normalisation has scale and shift zero, so that it
-    can learn. A frozen scale can't: there the last convolution is zero instead.
+    can learn. A scale that will be `frozen` can't: there the last convolution is zero instead.
     """
     if block_type == "BB":
         convolutions = [
@@ -185,7 +195,6 @@ def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: S
             (shape.mid_channels, shape.out_channels, 1, 1),
         ]
     norm_tensors = {tail.removeprefix("norm1."): tensor for tail, tensor in model.items() if tail.startswith("norm1.")}
-    frozen = "running_var" in norm_tensors and "num_batches_tracked" not in norm_tensors
     like = model["conv1.weight"]
 
     state: State = {}

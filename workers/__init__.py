@@ -4,6 +4,5 @@ The rooms: `settings` (what a user writes), `task` (what a worker is asked and a
 `classification` (the two trainings), `data` (one interface over every format), `metrics`.
 
 Invariant: the same task on the same data with the same number of ranks gives, on CPU, the same weights and
-    metrics to
-the last bit. Nothing here decides what to try next, and only `node` knows Ray.
+metrics to the last bit. Nothing here decides what to try next, and only `node` knows Ray.
 """

@@ -1,8 +1,7 @@
 """Pretraining a backbone as a classifier: the reignition of SP-NAS, section 3.1.
 
 Invariant: the blob holds the backbone alone, its keys without a detector's prefix, so that any detector of
-    the same
-spec takes it over.
+the same spec takes it over.
 """
 
 import json
@@ -16,7 +15,7 @@ from torch.nn import functional
 from models.backbone import Backbone
 from models.blob import pack
 from workers.data.interface import ClassificationData, ClassificationSet
-from workers.loop import autocast, normalization_of, on_device, peak_memory_bytes, pick_device, run_steps
+from workers.loop import normalization_of, on_device, peak_memory_bytes, pick_device, run_steps, wants_bfloat16
 from workers.seeding import seed_everything
 from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
 
@@ -70,7 +69,7 @@ def pretrain(
 
     def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> Tensor:
         images = _batch(data, data.train, indices, device, flips, draws)
-        with autocast(device):
+        with _autocast(device):
             return functional.cross_entropy(model(images), labels[torch.from_numpy(indices).to(device)])
 
     run_steps(
@@ -89,11 +88,15 @@ def pretrain(
     )
 
 
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants_bfloat16(device))
+
+
 def _top1(model: Classifier, data: ClassificationData, batch_size: int, device: torch.device) -> float:
     """The share of the evaluation split that is classified rightly."""
     model.eval()
     num_right = 0
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), _autocast(device):
         for start in range(0, len(data.val), batch_size):
             indices = np.arange(start, min(start + batch_size, len(data.val)))
             predicted = model(_batch(data, data.val, indices, device)).argmax(1).tolist()

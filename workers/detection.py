@@ -1,8 +1,8 @@
 """Training and evaluating a detector: the fast scheme of SP-NAS, section 3.3.
 
 Invariant: a child starts from its parent's function as far as its morphs keep it; what is fresh is named in
-    the notes.
-On CPU, training is in float32 on one thread and the same task gives the same bits.
+the notes. On CPU, training is in float32 on one thread and the same task gives the same bits; on CUDA, backbone
+and pyramid compute in bfloat16, proposals, heads and boxes in float32.
 """
 
 import json
@@ -20,7 +20,7 @@ from models.detectors import build_detector
 from models.inheritance import inherit, load_weights
 from models.refit import refit_laterals
 from workers.data.interface import DetectionData, DetectionSet, Image, Target
-from workers.loop import autocast, normalization_of, on_device, peak_memory_bytes, pick_device, run_steps
+from workers.loop import normalization_of, on_device, peak_memory_bytes, pick_device, run_steps, wants_bfloat16
 from workers.metrics.average_precision import Detections, average_precision
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
@@ -76,8 +76,7 @@ def train_detector(
 
     def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> Tensor:
         images, targets = _batch(data.train, indices, flips, device)
-        with autocast(device):
-            losses: dict[str, Tensor] = model(images, targets)
+        losses: dict[str, Tensor] = model(images, targets)
         return torch.stack(tuple(losses.values())).sum()
 
     run_steps(
@@ -126,13 +125,15 @@ def prepare_detector(
     """
     seed_everything(task.seed)
     device = pick_device()
+    normalization = normalization_of(task.training)
 
     def build(spec: NetworkSpec) -> FasterRCNN:
         model = build_detector(
             spec,
             len(data.class_names),
             max_stages=max_stages,
-            normalization=normalization_of(task.training),
+            normalization=normalization,
+            bfloat16=wants_bfloat16(device),
             image_mean=data.mean,
             image_std=data.std,
             **detector.model_dump(exclude={"kind"}),
@@ -150,7 +151,7 @@ def prepare_detector(
     old_state, metadata = unpack(parent)
     old_spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
     if backbone is None:
-        state = inherit(old_state, old_spec, task.morphs)
+        state = inherit(old_state, old_spec, task.morphs, normalization)
     else:
         body, _ = unpack(backbone)
         state = {key: tensor for key, tensor in old_state.items() if not key.startswith(BODY)}
@@ -176,7 +177,7 @@ def evaluate_detector(
     device = next(model.parameters()).device
     model.eval()
     found = []
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             images = _images(
                 [split.image(index) for index in range(start, min(start + batch_size, len(split)))], device
@@ -184,9 +185,9 @@ def evaluate_detector(
             for detected in model(images):
                 found.append(
                     Detections(
-                        boxes=detected["boxes"].float().cpu().numpy(),
+                        boxes=detected["boxes"].cpu().numpy(),
                         labels=detected["labels"].cpu().numpy(),
-                        scores=detected["scores"].float().cpu().numpy(),
+                        scores=detected["scores"].cpu().numpy(),
                     )
                 )
     return average_precision([split.target(index) for index in range(len(split))], found, class_names)

@@ -1,8 +1,7 @@
 """The steps that detection and classification share: order of data, rate, clipping, progress, giving up.
 
 Invariant: the order of images and the flips depend only on the generator, the number of images and the
-    settings, not
-on the network; so children with one seed see the same pictures at the same steps.
+settings, not on the network; so children with one seed see the same pictures at the same steps.
 """
 
 import math
@@ -39,7 +38,8 @@ def run_steps(
     """Train a model in place.
 
     Every epoch takes the images in a new order; what is left over of the last batch is left out, since a
-    batch of one image breaks batch normalisation. Fewer images than a batch are one batch.
+    batch of one image breaks batch normalisation. Fewer images than a batch are one batch,
+    whose size the rate goes by.
 
     Args:
         model: its parameters that want a gradient are trained.
@@ -68,7 +68,7 @@ def run_steps(
                 raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
             indices = order[(number - 1) * batch_size : number * batch_size]
             flips = draws.random(batch_size) < (0.5 if settings.flip else 0.0)
-            set_learning_rate(optimizer, learning_rate(settings, step, num_steps))
+            set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
             loss = loss_of(indices, flips)
             value = loss.item()
             if not math.isfinite(value):
@@ -108,9 +108,9 @@ def on_device(model: Model, device: torch.device) -> Model:
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware has it for free, on CUDA; float32 on CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def wants_bfloat16(device: torch.device) -> bool:
+    """Whether backbones compute in bfloat16 there: where tensor cores do, on CUDA; float32 on CPU."""
+    return device.type == "cuda"
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,6 +1,6 @@
 """SGD and its schedule, per step.
 
-Invariant: the rate of a step depends only on the settings, the step and the number of steps.
+Invariant: the rate of a step depends only on the settings, the batch, the step and the number of steps.
 """
 
 import math
@@ -11,15 +11,16 @@ from torch import nn
 from workers.settings import TrainingSettings
 
 
-def learning_rate(settings: TrainingSettings, step: int, num_steps: int) -> float:
+def learning_rate(settings: TrainingSettings, step: int, num_steps: int, *, batch_size: int) -> float:
     """The rate of one step: a linear warm-up from 0, then a cosine from `lr` to `final_lr` at the last step.
 
     Args:
-        settings: rates are scaled by batch_size / lr_batch_size where the latter is given.
+        settings: rates are scaled by the batch over lr_batch_size where the latter is given.
         step: from 0 to num_steps - 1.
         num_steps: of the whole training; a warm-up as long as that is cut to a third of it.
+        batch_size: images that a step really takes.
     """
-    scale = settings.batch_size / settings.lr_batch_size if settings.lr_batch_size else 1.0
+    scale = batch_size / settings.lr_batch_size if settings.lr_batch_size else 1.0
     warmup = min(settings.warmup_steps, num_steps // 3)
     if step < warmup:
         return scale * settings.lr * (step + 1) / (warmup + 1)

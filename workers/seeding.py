@@ -1,8 +1,7 @@
 """One seed for everything that draws.
 
 Invariant: after `seed_everything` with the same numbers, torch, numpy and python draw the same, and on CPU
-    the same
-operations give the same bits: algorithms are deterministic and one thread adds in one order.
+the same operations give the same bits: algorithms are deterministic and one thread adds in one order.
 """
 
 import random

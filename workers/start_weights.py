@@ -1,9 +1,10 @@
 """What a search starts from: nothing, torchvision's ImageNet weights, or a file.
 
 Invariant: weights are only put where encoding, stem and base channels are theirs; nothing is unpickled but
-    tensors.
+tensors.
 """
 
+import io
 import json
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | N
         What had to stay fresh, for the log.
 
     Raises:
-        ValueError: where the weights are not of this network.
+        ValueError: where the weights are not of this network, or the file is broken.
+        OSError: where the file can't be read.
         CandidateFailure: where they can't be had.
     """
     if weights is None:
@@ -69,9 +71,13 @@ def _download(weights: str) -> dict[str, Tensor]:
 
 
 def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
+    data = path.read_bytes()
     if path.suffix == ".safetensors":
-        state, metadata = unpack(path.read_bytes())
-        stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
+        try:
+            state, metadata = unpack(data)
+            stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"start.weights: {path} is broken ({error}); write or copy it again") from error
         if stored != spec:
             raise ValueError(
                 f"start.weights: {path} holds {stored.architecture} (stem {stored.stem}, base channels "
@@ -79,7 +85,13 @@ def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
                 f"({spec.stem}, {spec.base_channels}, {spec.shortcuts}); start from what stands in the file"
             )
         return state
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # an unpickler may raise anything on bytes that are no pickle
+        raise ValueError(
+            f"start.weights: {path} is broken, or holds more than tensors ({type(error).__name__}); save "
+            "model.state_dict() with torch.save"
+        ) from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ValueError(f"start.weights: {path} is no state dict of tensors; save model.state_dict()")
     return loaded

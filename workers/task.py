@@ -1,8 +1,7 @@
 """What a worker is asked and what it answers.
 
 Invariant: a `Task`, its data, and the parent's weights determine the `TrainingResult` to the last bit on CPU,
-    but for
-`peak_memory_bytes`; in particular no seed is drawn anywhere but from `Task.seed`.
+but for `peak_memory_bytes`; in particular no seed is drawn anywhere but from `Task.seed`.
 """
 
 from collections.abc import Callable

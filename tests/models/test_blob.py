@@ -40,6 +40,13 @@ def test_unpack_gives_what_was_packed() -> None:
     assert read == metadata
 
 
+def test_the_same_tensors_and_metadata_give_the_same_bytes() -> None:
+    state = _state()
+    metadata = {name: name * 3 for name in ("spec", "kind", "classes", "start", "scores")}
+    turned = dict(reversed(metadata.items()))
+    assert len({blob.pack(state, each) for each in (metadata, turned) for _ in range(8)}) == 1
+
+
 def test_a_backbone_survives() -> None:
     backbone = build_backbone("BNB(1,d1)+(0,1)", base_channels=4)
     tensors, _ = blob.unpack(blob.pack(backbone.state_dict(), {}))

@@ -1,13 +1,16 @@
 """Detectors: what they take, what they give, and what stays the same over a search."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BoxCoder
 
 from models import NetworkSpec, build_detector
-from models.detectors import DetectorShape
+from models.detector_shape import DetectorShape
 from models.zoo import ZOO
 from tests.models.strategies import REPEATABLE, specs, warmed
 
@@ -52,6 +55,34 @@ def test_detections_lie_in_the_images_own_pixels() -> None:
         assert set(found["labels"].tolist()) <= {1, 2}
         assert found["boxes"].min() >= 0
         assert found["boxes"][:, 2].max() <= width and found["boxes"][:, 3].max() <= height
+
+
+def test_boxes_are_coded_in_float32_where_the_backbone_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = warmed(_detector(bfloat16=True))
+    seen: list[tuple[str, Tensor]] = []
+    for name in ("encode_single", "decode_single"):
+        whole = getattr(BoxCoder, name)
+
+        def coded(coder: BoxCoder, *boxes: Tensor, name: str = name, whole: Callable[..., Tensor] = whole) -> Tensor:
+            result = whole(coder, *boxes)
+            seen.extend((name, tensor) for tensor in (*boxes, result))
+            return result
+
+        monkeypatch.setattr(BoxCoder, name, coded)
+    computed: list[Tensor] = []
+    detector.backbone.body.stem.conv1.register_forward_hook(lambda _, __, output: computed.append(output))
+    detector.backbone.fpn.layer_blocks[0].register_forward_hook(lambda _, __, output: computed.append(output))
+
+    images, targets = _batch()
+    losses = detector(images, targets)
+    found = detector.eval()(images)
+
+    assert len(computed) == 4 and {tensor.dtype for tensor in computed} == {torch.bfloat16}
+    assert {name for name, _ in seen} == {"encode_single", "decode_single"}
+    assert {tensor.dtype for _, tensor in seen} == {torch.float32}
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert {detected[name].dtype for detected in found for name in ("boxes", "scores")} == {torch.float32}
+    assert any((detected["boxes"] != detected["boxes"].bfloat16()).any() for detected in found)
 
 
 @pytest.mark.parametrize("train", [True, False])

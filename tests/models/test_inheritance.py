@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models import Architecture, NetworkSpec, blob, build_backbone, build_detector
+from models.architecture import NORMALIZATIONS
 from models.backbone import Backbone
-from models.blocks import NORMALIZATIONS
 from models.inheritance import inherit, load_weights
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply_all, legal_swaps
 from models.pyramid import Pyramid
@@ -127,9 +127,24 @@ def test_any_chain_gives_weights_that_fit_and_keeps_the_parents(
     _assert_equal(before, dict(state))
 
 
+@pytest.mark.parametrize("text", EXACT_NETWORKS)
+@pytest.mark.parametrize(("have", "want"), [("batch", "frozen"), ("sync", "frozen"), ("frozen", "batch")])
+def test_expand_is_exact_where_the_normalisation_changes_too(text: str, have: str, want: str) -> None:
+    parent = _parent(_spec(text), have)
+    same = build_backbone(parent.spec, normalization=want)
+    load_weights(same, parent.state_dict())
+    morphs = (Expand(0), Expand(3))
+    child = build_backbone(apply_all(parent.spec, morphs), normalization=want)
+    assert load_weights(child, inherit(parent.state_dict(), parent.spec, morphs, want)) == []
+    _assert_equal(_features(same, False), _features(child, False))
+
+
 def test_a_block_inserted_under_any_normalisation_can_learn() -> None:
-    for normalization in NORMALIZATIONS:
-        child = _child(_parent(_spec("BNB(1,d)"), normalization), (Expand(0),), normalization)
+    kinds = [(kind, kind) for kind in NORMALIZATIONS]
+    for have, normalization in (*kinds, ("batch", "frozen"), ("frozen", "batch")):
+        parent = _parent(_spec("BNB(1,d)"), have)
+        child = build_backbone(apply_all(parent.spec, (Expand(0),)), normalization=normalization)
+        load_weights(child, inherit(parent.state_dict(), parent.spec, (Expand(0),), normalization))
         optimizer = torch.optim.SGD(child.parameters(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()

@@ -18,7 +18,6 @@ def target(rows: Sequence[Row], *, image_id: int = 1, ignore: Sequence[bool] = (
         boxes=np.array([row[:4] for row in rows], dtype=np.float32).reshape(-1, 4),
         labels=np.array([row[4] for row in rows], dtype=np.int64),
         ignore=np.array(ignore or [False] * len(rows), dtype=np.bool_),
-        original_size=(200, 200),
         scale=(scale, scale),
     )
 

@@ -56,3 +56,25 @@ def test_missing_folders_and_classes_name_the_key(root: Path) -> None:
 def test_one_class_is_too_few(root: Path) -> None:
     with pytest.raises(ValueError, match="has 0 folders; each of 2 or more classes has one"):
         check_classification_data(settings(root, train="train/pear"))
+
+
+def test_a_broken_image_is_named(root: Path) -> None:
+    data = open_classification_data(settings(root))
+    path = root / "train/apple/1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"apple/1\.png: can't be read as an image"):
+        data.train.image(1)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        data.train.image(1)
+
+
+def test_a_folder_that_can_not_be_read_is_refused_by_the_check(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", failing)
+    with pytest.raises(PermissionError):
+        open_classification_data(settings(root))
+    with pytest.raises(ValueError, match=r"^reignition\.data: .*train can't be read \(Permission denied\)"):
+        check_classification_data(settings(root))

@@ -5,32 +5,57 @@ import random
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from workers.loop import run_steps
 from workers.optimization import build_optimizer, learning_rate
 from workers.seeding import seed_everything
 from workers.settings import TrainingSettings
+from workers.task import ignore_progress, never_stop
 
 
 def test_rate_warms_up_then_falls_to_the_last_one() -> None:
     settings = TrainingSettings(warmup_steps=4, batch_size=16)
-    rates = [learning_rate(settings, step, 100) for step in range(100)]
+    rates = [learning_rate(settings, step, 100, batch_size=16) for step in range(100)]
     assert rates[:5] == pytest.approx([0.004, 0.008, 0.012, 0.016, 0.02])
     assert all(one > other for one, other in zip(rates[4:], rates[5:], strict=False))
     assert rates[-1] == pytest.approx(0.0001)
 
 
 def test_rate_is_scaled_with_the_batch() -> None:
-    settings = TrainingSettings(warmup_steps=0, batch_size=4)
-    assert learning_rate(settings, 0, 10) == pytest.approx(0.005)
+    settings = TrainingSettings(warmup_steps=0, batch_size=8)
+    assert learning_rate(settings, 0, 10, batch_size=4) == pytest.approx(0.005)
     as_written = settings.merged({"lr_batch_size": None})
-    assert learning_rate(as_written, 0, 10) == pytest.approx(0.02)
+    assert learning_rate(as_written, 0, 10, batch_size=4) == pytest.approx(0.02)
 
 
 def test_a_warmup_longer_than_the_training_is_cut() -> None:
     settings = TrainingSettings(warmup_steps=500, batch_size=16)
-    assert learning_rate(settings, 3, 9) == pytest.approx(0.02)
-    assert learning_rate(settings, 0, 1) == pytest.approx(0.02)
+    assert learning_rate(settings, 3, 9, batch_size=16) == pytest.approx(0.02)
+    assert learning_rate(settings, 0, 1, batch_size=16) == pytest.approx(0.02)
+
+
+def test_fewer_images_than_a_batch_are_trained_at_the_rate_of_what_they_are() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+
+    def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> torch.Tensor:
+        assert len(indices) == 4
+        return -model.weight.sum()
+
+    settings = TrainingSettings(epochs=1, batch_size=16, lr=0.16, final_lr=0.0, clip_norm=None, weight_decay=0.0)
+    draws = np.random.default_rng(0)
+    run_steps(
+        model,
+        settings,
+        num_images=4,
+        draws=draws,
+        loss_of=loss_of,
+        on_progress=ignore_progress,
+        should_stop=never_stop,
+    )
+    assert model.weight.item() == pytest.approx(0.04)
 
 
 def test_scales_and_biases_have_no_weight_decay() -> None:

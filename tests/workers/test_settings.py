@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from models.detectors import DetectorShape
+from models.detector_shape import DetectorShape
 from workers.settings import (
     ClassificationDataSettings,
     DetectionDataSettings,
@@ -25,7 +25,8 @@ def test_an_unknown_key_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"epochs": 0}, {"lr": -1}, {"momentum": 1}, {"normalization": "layer"}, {"lr": 0.1, "final_lr": 0.2}],
+    [{"epochs": 0}, {"lr": -1}, {"momentum": 1}, {"normalization": "layer"}, {"lr": 0.1, "final_lr": 0.2}]
+    + [{"lr": float("inf")}, {"weight_decay": float("nan")}, {"epochs": 10**9}],
 )
 def test_values_out_of_bounds_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -52,8 +53,8 @@ def test_the_format_picks_the_data_settings() -> None:
 def test_sizes_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValidationError, match="long_side: 300 is less than short_side, 600"):
         VocData(format="voc", root="x", long_side=300)
-    with pytest.raises(ValidationError, match="max_radius: 60.0 is more than half of image_size, 96"):
-        ShapesData(format="shapes", max_radius=60)
+    with pytest.raises(ValidationError, match="max_radius: objects of 43.0 reach over 98.2 pixels.* at most 42.0"):
+        ShapesData(format="shapes", max_radius=43)
     with pytest.raises(ValidationError, match="classes: a name is listed twice in a, a"):
         VocData(format="voc", root="x", classes=("a", "a"))
 
@@ -67,8 +68,17 @@ def test_detector_settings_are_those_of_the_models_with_the_same_defaults() -> N
 
 def test_reignition_splits_into_data_and_training() -> None:
     settings = ReignitionSettings.model_validate({"data": {"format": "shapes"}, "epochs": 2})
-    assert settings.training.epochs == 2
-    assert settings.training.lr_batch_size is None
+    training = settings.training_with("frozen")
+    assert (training.epochs, training.lr_batch_size, training.normalization) == (2, None, "frozen")
+    own = ReignitionSettings.model_validate({"data": {"format": "shapes"}, "normalization": "group"})
+    assert own.training_with("frozen").normalization == "group"
+
+
+@pytest.mark.parametrize("values", [{"std": (0.2, 0.0, 0.2)}, {"std": (0.2, 0.2, -1)}, {"mean": (123.7, 116.3, 103.5)}])
+def test_means_and_deviations_count_pixels_from_0_to_1(values: dict[str, object]) -> None:
+    for settings in ({"format": "voc", "root": "x"}, {"format": "shapes"}):
+        with pytest.raises(ValidationError):
+            TypeAdapter(DetectionDataSettings).validate_python({**settings, **values})
 
 
 def test_data_are_checked_without_torch() -> None:

@@ -1,10 +1,14 @@
 """Coloured shapes drawn on the fly."""
 
+import math
+
 import numpy as np
+import pytest
+from pydantic import ValidationError
 
 from workers.data import open_classification_data, open_detection_data
-from workers.data.shapes import CLASS_NAMES
-from workers.settings import ShapesClassification, ShapesData
+from workers.data.shapes import CLASS_NAMES, MAX_TURN, _outline
+from workers.settings import SHAPE_EXTENT, ShapesClassification, ShapesData
 
 SETTINGS = ShapesData(format="shapes", num_train=60, num_val=60, cache_bytes=0)
 
@@ -61,3 +65,33 @@ def test_crops_hold_one_object_of_every_class() -> None:
     assert data.train.image(0).shape == (3, 48, 48)
     assert {data.train.label(index) for index in range(40)} == set(range(len(CLASS_NAMES)))
     np.testing.assert_array_equal(data.val.image(5), open_classification_data(settings).val.image(5))
+
+
+def test_the_extent_that_settings_allow_for_is_that_of_the_widest_object() -> None:
+    turns = np.linspace(-MAX_TURN, MAX_TURN, 201)
+    widest = max(np.ptp(_outline(label, 1.0, turn), 0).max() for label in range(len(CLASS_NAMES)) for turn in turns)
+    assert SHAPE_EXTENT - 0.01 < widest <= SHAPE_EXTENT
+
+
+@pytest.mark.parametrize("image_size", [32, 52, 61])
+def test_the_largest_objects_that_are_allowed_fit_their_picture(image_size: int) -> None:
+    largest = (image_size - 1) / SHAPE_EXTENT
+    with pytest.raises(ValidationError, match="max_radius"):
+        ShapesData(format="shapes", image_size=image_size, max_radius=largest * 1.001)
+    radius = math.floor(largest * 1000) / 1000
+    settings = ShapesData(format="shapes", image_size=image_size, min_radius=radius, max_radius=radius, num_train=60)
+    split = open_detection_data(settings).train
+    boxes = np.concatenate([split.target(index).boxes for index in range(60)])
+    assert (boxes >= 0).all() and (boxes <= image_size).all()
+
+
+def test_the_smallest_crops_hold_their_object() -> None:
+    split = open_classification_data(ShapesClassification(format="shapes", image_size=20, num_train=300)).train
+    assert {split.image(index).shape for index in range(300)} == {(3, 20, 20)}
+
+
+def test_the_splits_of_a_data_set_share_one_limit_of_memory() -> None:
+    size = 3 * SETTINGS.image_size**2
+    data = open_detection_data(SETTINGS.model_copy(update={"cache_bytes": 3 * size}))
+    kept = [split.image(index) is split.image(index) for index in range(2) for split in (data.train, data.val)]
+    assert kept == [True, True, True, False]

@@ -82,6 +82,21 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
         load_start_weights(small(), SMALL, str(tmp_path / "c.pt"))
 
 
+@pytest.mark.parametrize("name", ["a.pth", "b.pt", "c.safetensors", "d.safetensors"])
+def test_a_broken_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    torch.save(small().state_dict(), tmp_path / "b.pt")
+    written = {
+        "a.pth": b"no pickle",
+        "b.pt": (tmp_path / "b.pt").read_bytes()[:-500],
+        "c.safetensors": pack(small().state_dict(), {})[:-1],
+        "d.safetensors": pack({}, {"spec": "[]"}),
+    }
+    path.write_bytes(written[name])
+    with pytest.raises(ValueError, match=rf"^start\.weights: [^\n]*{name} is broken[^\n]*$"):
+        load_start_weights(small(), SMALL, str(path))
+
+
 def test_weights_that_can_not_be_downloaded_fail_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     class Offline:
         def __getitem__(self, name: str) -> "Offline":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from workers.data import check_detection_data, open_detection_data
 from workers.data import voc as kinds
@@ -53,7 +54,7 @@ def test_images_and_boxes_are_resized_alike(write_voc: WriteVoc) -> None:
     data = open_detection_data(settings(sound(write_voc)))
     image, target = data.train.image(1), data.train.target(1)
     assert image.shape == (3, 60, 80) and image.dtype == np.uint8
-    assert target.original_size == (30, 40) and target.scale == (2.0, 2.0)
+    assert target.scale == (2.0, 2.0)
     np.testing.assert_array_equal(target.boxes[0], [0, 0, 80, 60])
     assert data.train.image(1) is image  # kept in memory
 
@@ -126,6 +127,7 @@ def test_missing_and_unreadable_files_are_counted_or_refused(write_voc: WriteVoc
         ("<xmin>5</xmin>", "", "xmin of cell is None"),
         ("<xmin>5</xmin>", "<xmin>nan</xmin>", "not finite"),
         ("<name>cell</name>", "", "an object without a name"),
+        ("<annotation>", '<?xml version="1.0" encoding="none"?><annotation>', "unknown encoding"),
         ("<annotation>", '<!DOCTYPE a [<!ENTITY e "e">]><annotation>', "Entit"),
     ],
 )
@@ -174,3 +176,51 @@ def test_an_image_that_breaks_while_it_is_decoded_is_named(write_voc: WriteVoc) 
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"a\.jpg: can't be read as an image"):
         data.train.image(0)
+
+
+def test_an_image_too_large_to_decode_is_named(write_voc: WriteVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_detection_data(settings(sound(write_voc)))
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match=r"a\.jpg: can't be read as an image \(Image size \(1200 pixels\) exceeds"):
+        data.train.image(0)
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: type[OSError], ending: str) -> None:
+    """Let a function fail as storage does, on paths that end so."""
+    whole = getattr(owner, name)
+
+    def failing(path: Path, *args: object, **kwargs: object) -> object:
+        if str(path).endswith(ending):
+            raise error(5, "Input/output error", str(path))
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def test_storage_that_fails_is_no_fault_of_the_image(write_voc: WriteVoc, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_detection_data(settings(sound(write_voc)))
+    fail_on(monkeypatch, PillowImage, "open", OSError, "a.jpg")
+    with pytest.raises(OSError, match="Input/output error"):
+        data.train.image(0)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "ending"),
+    [(PillowImage, "open", "a.jpg"), (kinds, "parse_xml", "a.xml"), (Path, "is_file", "train.txt")],
+)
+def test_what_can_not_be_reached_is_not_left_out_and_refused_by_the_check(
+    owner: object, name: str, ending: str, write_voc: WriteVoc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = sound(write_voc)
+    fail_on(monkeypatch, owner, name, PermissionError, ending)
+    with pytest.raises(PermissionError):
+        open_detection_data(settings(root))
+    with pytest.raises(ValueError, match=rf"^data: .*{ending} can't be read \(Input/output error\); correct its"):
+        check_detection_data(settings(root))
+
+
+def test_a_list_that_is_no_text_is_named(write_voc: WriteVoc) -> None:
+    root = sound(write_voc)
+    (root / "ImageSets/Main/train.txt").write_bytes(b"a\nb\xe9\n")
+    with pytest.raises(ValueError, match=r"^data\.train: .*train\.txt is not UTF-8 text \(byte 3\); write one"):
+        check_detection_data(settings(root))

@@ -5,9 +5,11 @@ decoding an image, and need no torch, so that a config is refused before anythin
 `open_detection_data` and `open_classification_data` give what the trainings read.
 
 Invariant: a format differs from another only in its own module; the trainings know `workers.data.interface`
-    alone.
+alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import assert_never
 
 from workers.data import imagefolder, shapes, voc
@@ -32,6 +34,7 @@ def open_detection_data(settings: DetectionDataSettings, *, key: str = "data") -
     Raises:
         ValueError: for what is missing or refused, in one line that names key or file, value, and what is
             right.
+        OSError: where storage fails, which may be over at another time or on another machine.
     """
     match settings:
         case VocData():
@@ -56,10 +59,23 @@ def open_classification_data(
 
 
 def check_detection_data(settings: DetectionDataSettings, *, key: str = "data") -> DataReport:
-    """What `open_detection_data` would give and leave out; raises as it does. Decodes no image."""
-    return open_detection_data(settings, key=key).report
+    """What `open_detection_data` would give and leave out; all that it raises is a `ValueError`. Decodes no image."""
+    with _refusing(key):
+        return open_detection_data(settings, key=key).report
 
 
 def check_classification_data(settings: ClassificationDataSettings, *, key: str = "reignition.data") -> DataReport:
-    """What `open_classification_data` would give; raises as it does. Decodes no image."""
-    return open_classification_data(settings, key=key).report
+    """What `open_classification_data` would give; all that it raises is a `ValueError`. Decodes no image."""
+    with _refusing(key):
+        return open_classification_data(settings, key=key).report
+
+
+@contextmanager
+def _refusing(key: str) -> Iterator[None]:
+    """Before a run starts, what can't be read is for its user to correct."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{key}: {error.filename} can't be read ({error.strerror}); correct its permissions or its storage"
+        ) from error

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from workers.data.interface import Cache, ClassificationData, DataReport, Image, channels_first
+from workers.data.interface import Cache, ClassificationData, DataReport, Image, Room, channels_first
+from workers.data.reading import decoding
 from workers.settings import ImageFolderData
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -18,12 +19,10 @@ MARGIN = 8 / 7  # an image is kept larger than the crop a network sees, as 256 t
 class _Folder:
     """One split."""
 
-    def __init__(self, files: list[tuple[Path, int]], settings: ImageFolderData) -> None:
+    def __init__(self, files: list[tuple[Path, int]], settings: ImageFolderData, room: Room) -> None:
         self._files = files
         self._side = round(settings.image_size * MARGIN)
-        self._images = Cache[Image](
-            make=self._read, size_bytes=lambda image: image.nbytes, limit_bytes=settings.cache_bytes
-        )
+        self._images = Cache[Image](make=self._read, size_bytes=lambda image: image.nbytes, room=room)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -38,14 +37,11 @@ class _Folder:
 
     def _read(self, index: int) -> Image:
         path = self._files[index][0]
-        try:
-            with PillowImage.open(path) as stored:
-                width, height = stored.size
-                scale = self._side / min(width, height)
-                size = max(self._side, round(width * scale)), max(self._side, round(height * scale))
-                pixels = np.asarray(stored.convert("RGB").resize(size, PillowImage.Resampling.BILINEAR))
-        except OSError as error:
-            raise ValueError(f"{path}: can't be read as an image ({error}); replace or remove it") from error
+        with decoding(path, "replace or remove it"), PillowImage.open(path) as stored:
+            width, height = stored.size
+            scale = self._side / min(width, height)
+            size = max(self._side, round(width * scale)), max(self._side, round(height * scale))
+            pixels = np.asarray(stored.convert("RGB").resize(size, PillowImage.Resampling.BILINEAR))
         top, left = (size[1] - self._side) // 2, (size[0] - self._side) // 2
         return channels_first(pixels[top : top + self._side, left : left + self._side])
 
@@ -56,6 +52,7 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
     Raises:
         ValueError: for a missing folder, fewer than two classes, a class without images, or a class of the
             evaluation split that has no training folder.
+        OSError: where a folder can't be read.
     """
     root = Path(settings.root)
     if not root.is_dir():
@@ -79,10 +76,11 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
             )
         splits.append(_list(folder, found, class_names, f"{key}.{name}"))
     train, val = splits
+    room = Room(limit_bytes=settings.cache_bytes)
     counts = np.bincount([label for _, label in (*train, *val)], minlength=len(class_names))
     return ClassificationData(
-        train=_Folder(train, settings),
-        val=_Folder(val, settings),
+        train=_Folder(train, settings, room),
+        val=_Folder(val, settings, room),
         class_names=class_names,
         image_size=settings.image_size,
         mean=settings.mean,

@@ -4,8 +4,8 @@ Images are bytes, [3, height, width], already resized; boxes are float32 [N, 4] 
 the resized image, x2 and y2 exclusive; labels are int64 from 1 (0 is the background).
 
 Invariant: `image(i)` and `target(i)` give the same values whenever and in whatever order they are asked for,
-    and
-callers don't write into what they get.
+and callers don't write into what they get. They raise `ValueError`, naming the file, where an image is broken,
+and `OSError` where storage fails.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,6 @@ class Target:
         boxes: float32 [N, 4], pixels of the resized image.
         labels: int64 [N], from 1.
         ignore: bool [N]; ignored boxes are left out of training and count neither way in evaluation.
-        original_size: height and width of the image as stored, in pixels.
         scale: resized height over original height, resized width over original width.
     """
 
@@ -36,7 +35,6 @@ class Target:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignore: NDArray[np.bool_]
-    original_size: tuple[int, int]
     scale: tuple[float, float]
 
 
@@ -137,16 +135,30 @@ class ClassificationData:
 
 
 @dataclass(slots=True, kw_only=True)
+class Room:
+    """The memory that the caches of one data set share."""
+
+    limit_bytes: int
+    used_bytes: int = 0
+
+    def takes(self, size_bytes: int) -> bool:
+        """Use this much of it, if it is still there."""
+        if self.used_bytes + size_bytes > self.limit_bytes:
+            return False
+        self.used_bytes += size_bytes
+        return True
+
+
+@dataclass(slots=True, kw_only=True)
 class Cache(Generic[Value]):
-    """Values kept by index until `limit_bytes` are used; later ones are made anew each time.
+    """Values kept by index while there is `room`; later ones are made anew each time.
 
     `make` gives the value of an index and `size_bytes` its size.
     """
 
     make: Callable[[int], Value]
     size_bytes: Callable[[Value], int]
-    limit_bytes: int
-    used_bytes: int = 0
+    room: Room
     _values: dict[int, Value] = field(default_factory=dict)
 
     def __getitem__(self, index: int) -> Value:
@@ -154,9 +166,7 @@ class Cache(Generic[Value]):
         if index in self._values:
             return self._values[index]
         value = self.make(index)
-        size = self.size_bytes(value)
-        if self.used_bytes + size <= self.limit_bytes:
-            self.used_bytes += size
+        if self.room.takes(self.size_bytes(value)):
             self._values[index] = value
         return value
 

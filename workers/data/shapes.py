@@ -21,6 +21,7 @@ from workers.data.interface import (
     DataReport,
     DetectionData,
     Image,
+    Room,
     Target,
     channels_first,
 )
@@ -105,7 +106,6 @@ def draw(settings: ShapesData, stream: int, index: int) -> tuple[Image, Target]:
         boxes=corners.clip(0, side).astype(np.float32),
         labels=np.array(labels, dtype=np.int64),
         ignore=np.zeros(len(labels), dtype=np.bool_),
-        original_size=(side, side),
         scale=(1.0, 1.0),
     )
     return canvas.finish(settings.noise), target
@@ -128,12 +128,12 @@ def draw_crop(settings: ShapesClassification, stream: int, index: int) -> tuple[
 class _Shapes:
     """One split of pictures."""
 
-    def __init__(self, settings: ShapesData, stream: int, length: int) -> None:
+    def __init__(self, settings: ShapesData, stream: int, length: int, room: Room) -> None:
         self._length = length
         self._drawn = Cache[tuple[Image, Target]](
             make=lambda index: draw(settings, stream, index),
             size_bytes=lambda drawn: drawn[0].nbytes,
-            limit_bytes=settings.cache_bytes,
+            room=room,
         )
 
     def __len__(self) -> int:
@@ -151,12 +151,12 @@ class _Shapes:
 class _Crops:
     """One split of pictures with one object."""
 
-    def __init__(self, settings: ShapesClassification, stream: int, length: int) -> None:
+    def __init__(self, settings: ShapesClassification, stream: int, length: int, room: Room) -> None:
         self._length = length
         self._drawn = Cache[tuple[Image, int]](
             make=lambda index: draw_crop(settings, stream, index),
             size_bytes=lambda drawn: drawn[0].nbytes,
-            limit_bytes=settings.cache_bytes,
+            room=room,
         )
 
     def __len__(self) -> int:
@@ -173,9 +173,10 @@ class _Crops:
 
 def open_shapes(settings: ShapesData) -> DetectionData:
     """The training and evaluation pictures."""
+    room = Room(limit_bytes=settings.cache_bytes)
     return DetectionData(
-        train=_Shapes(settings, _TRAIN, settings.num_train),
-        val=_Shapes(settings, _VAL, settings.num_val),
+        train=_Shapes(settings, _TRAIN, settings.num_train, room),
+        val=_Shapes(settings, _VAL, settings.num_val, room),
         class_names=CLASS_NAMES,
         mean=settings.mean,
         std=settings.std,
@@ -185,9 +186,10 @@ def open_shapes(settings: ShapesData) -> DetectionData:
 
 def open_shapes_classification(settings: ShapesClassification) -> ClassificationData:
     """The training and evaluation pictures with one object each."""
+    room = Room(limit_bytes=settings.cache_bytes)
     return ClassificationData(
-        train=_Crops(settings, _CLASSIFY_TRAIN, settings.num_train),
-        val=_Crops(settings, _CLASSIFY_VAL, settings.num_val),
+        train=_Crops(settings, _CLASSIFY_TRAIN, settings.num_train, room),
+        val=_Crops(settings, _CLASSIFY_VAL, settings.num_val, room),
         class_names=CLASS_NAMES,
         image_size=settings.image_size,
         mean=settings.mean,

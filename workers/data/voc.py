@@ -11,7 +11,7 @@ A file is found by its image id in the split's list; paths and file names inside
 an id that leads out of the data's folder is refused.
 
 Invariant: what is read is either in the data set or counted in the report, and no image is decoded to know
-    it.
+it. Storage that fails is an `OSError`, never something left out.
 """
 
 from collections import Counter
@@ -25,7 +25,17 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse as parse_xml
 from PIL import Image as PillowImage
 
-from workers.data.interface import Cache, DataReport, DetectionData, Image, Problems, Target, channels_first
+from workers.data.interface import (
+    Cache,
+    DataReport,
+    DetectionData,
+    Image,
+    Problems,
+    Room,
+    Target,
+    channels_first,
+)
+from workers.data.reading import decoding
 from workers.settings import VocData
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -41,7 +51,6 @@ NO_BOX = "image without a box"
 _BOX_KINDS = (NO_AREA, OUTSIDE)
 _IMAGE_KINDS = (NO_IMAGE, NO_ANNOTATION, NO_BOX)
 
-
 # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
 Corners = tuple[float, float, float, float]
 
@@ -49,7 +58,7 @@ Corners = tuple[float, float, float, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
     name: str
-    corners: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the stored image, x2 and y2 exclusive
+    corners: Corners
     difficult: bool
 
 
@@ -64,13 +73,13 @@ class _Annotated:
 class _Split:
     """The images of one or more lists."""
 
-    def __init__(self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData) -> None:
+    def __init__(
+        self, annotated: Sequence[_Annotated], class_names: Sequence[str], settings: VocData, room: Room
+    ) -> None:
         self._annotated = annotated
         self._labels = {name: label for label, name in enumerate(class_names, start=1)}
         self._short_side, self._long_side = settings.short_side, settings.long_side
-        self._images = Cache[Image](
-            make=self._read, size_bytes=lambda image: image.nbytes, limit_bytes=settings.cache_bytes
-        )
+        self._images = Cache[Image](make=self._read, size_bytes=lambda image: image.nbytes, room=room)
 
     def __len__(self) -> int:
         return len(self._annotated)
@@ -90,7 +99,6 @@ class _Split:
             boxes=(corners * (scale_x, scale_y, scale_x, scale_y)).astype(np.float32),
             labels=np.array([self._labels[box.name] for box in annotated.boxes], dtype=np.int64),
             ignore=np.array([box.difficult for box in annotated.boxes], dtype=np.bool_),
-            original_size=(annotated.height, annotated.width),
             scale=(scale_y, scale_x),
         )
 
@@ -101,13 +109,11 @@ class _Split:
 
     def _read(self, index: int) -> Image:
         annotated = self._annotated[index]
-        try:
-            with PillowImage.open(annotated.path) as stored:
-                resized = stored.convert("RGB").resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
-        except OSError as error:
-            raise ValueError(
-                f"{annotated.path}: can't be read as an image ({error}); replace it or take it off its list"
-            ) from error
+        with (
+            decoding(annotated.path, "replace it or take it off its list"),
+            PillowImage.open(annotated.path) as stored,
+        ):
+            resized = stored.convert("RGB").resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
         return channels_first(np.asarray(resized))
 
 
@@ -121,6 +127,7 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
     Raises:
         ValueError: for a missing folder or list; for what is wrong where `invalid_boxes` is ``refuse`` or
             where it is more than `max_invalid_share`; for a split that nothing is left of.
+        OSError: where a folder or file that is there can't be read.
     """
     root = Path(settings.root)
     if not root.is_dir():
@@ -134,9 +141,10 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
     reader.check_shares()
     found = Counter(box.name for annotated in (*train, *val) for box in annotated.boxes)
     class_names = settings.classes or tuple(sorted(found))
+    room = Room(limit_bytes=settings.cache_bytes)
     return DetectionData(
-        train=_Split(train, class_names, settings),
-        val=_Split(val, class_names, settings),
+        train=_Split(train, class_names, settings, room),
+        val=_Split(val, class_names, settings, room),
         class_names=class_names,
         mean=settings.mean,
         std=settings.std,
@@ -192,7 +200,12 @@ class _Reader:
                 f"{self._key}.{part}: split {split!r} needs the file {path} with one image id per line; "
                 "it does not exist"
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self._key}.{part}: {path} is not UTF-8 text (byte {error.start}); write one image id per line"
+            ) from error
         return [line.split()[0] for line in lines if line.strip()]
 
     def _folder(self, split: str) -> Path:
@@ -266,10 +279,10 @@ def _header(image: Path) -> tuple[Path, int, int]:
     if path is None:
         raise _Invalid(NO_IMAGE, candidates[0], f"it does not exist, nor with {', '.join(SUFFIXES[1:3])}")
     try:
-        with PillowImage.open(path) as stored:
+        with decoding(path, "replace it"), PillowImage.open(path) as stored:
             return path, stored.width, stored.height
-    except OSError as error:
-        raise _Invalid(NO_IMAGE, path, f"it can't be read ({error})") from error
+    except ValueError as error:
+        raise _Invalid(NO_IMAGE, path, f"it can't be read ({error.__cause__})") from error
 
 
 def _boxes(annotation: Path) -> list[_Box]:
@@ -278,7 +291,7 @@ def _boxes(annotation: Path) -> list[_Box]:
         return [_box(element) for element in parse_xml(annotation).iterfind("object")]
     except FileNotFoundError as error:
         raise _Invalid(NO_ANNOTATION, annotation, "it does not exist") from error
-    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise _Invalid(NO_ANNOTATION, annotation, f"it can't be read ({error})") from error
 
 

@@ -1,8 +1,7 @@
 """Average precision the COCO way, by pycocotools.
 
 Invariant: every metric is a fraction from 0 to 1; a metric that nothing was there to measure (no object of
-    that size
-or class) has no key.
+that size or class) has no key.
 """
 
 import contextlib
