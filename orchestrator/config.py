@@ -190,10 +190,7 @@ class RunConfig(Settings):
         """The training settings of a job's recipe."""
         if name == "reignition":
             assert self.reignition is not None
-            values = self.reignition.model_dump(exclude={"data"})
-            return TrainingSettings(
-                **values | {"normalization": values["normalization"] or self.training.normalization}
-            )
+            return self.reignition.training_with(self.training.normalization)
         owner = {"start": self.start, "parallel": self.parallel, "final": self.final}.get(name)
         changes = owner.training if owner is not None else {}
         try:

@@ -20,6 +20,7 @@ from workers.storage import Result
 from workers.task import Progress, Task
 
 RETRY_S = 0.5
+GRACE_S = 5.0
 
 
 Blob = ray.ObjectRef[Any] | None
@@ -175,7 +176,12 @@ class Fleet:
                 worker.status = None
 
     def close(self) -> None:
-        """End the actors; what they were doing has no result."""
+        """End the actors; what they are doing ends at its next step, or after a grace, without a result."""
+        busy = [worker for worker in self._workers.values() if worker.answer is not None]
+        for worker in busy:
+            worker.actor.request_stop.remote()
+        if busy:
+            ray.wait([worker.answer for worker in busy], num_returns=len(busy), timeout=GRACE_S)
         for worker in self._workers.values():
             ray.kill(worker.actor)
         self._workers.clear()

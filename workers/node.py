@@ -24,7 +24,7 @@ from workers.data.interface import ClassificationData, DetectionData
 from workers.detection import train_detector
 from workers.settings import ClassificationDataSettings, DetectionDataSettings, DetectorSettings
 from workers.storage import Result, RunFolder
-from workers.task import CandidateFailure, Progress, Task, TrainingResult
+from workers.task import CandidateFailure, Progress, Task, TrainingResult, TrainingStopped
 
 Blob = NDArray[np.uint8] | None
 
@@ -49,7 +49,7 @@ class NodeSettings:
 
 
 class NodeWorker:
-    """Trains one task at a time; `status` answers meanwhile."""
+    """Trains one task at a time; `status` and `request_stop` answer meanwhile."""
 
     def __init__(self, name: str, settings: NodeSettings) -> None:
         """Keep the settings; data sets are opened by the first task that needs them, and stay open."""
@@ -59,6 +59,7 @@ class NodeWorker:
         self._detection_data: DetectionData | None = None
         self._classification_data: ClassificationData | None = None
         self._progress: Progress | None = None
+        self._stop_requested = False
 
     def __repr__(self) -> str:
         """The name that Ray's dashboard and logs show."""
@@ -78,6 +79,7 @@ class NodeWorker:
 
         Raises:
             OSError: if data or storage fail; that is not the candidate's fault.
+            TrainingStopped: after `request_stop`.
         """
         started_at = time.time()
         self._progress = None
@@ -85,7 +87,7 @@ class NodeWorker:
         error, is_poisoned = "", False
         try:
             trained = self._train(task, parent, backbone)
-        except OSError:
+        except (OSError, TrainingStopped):
             raise
         except CandidateFailure as failure:
             error = failure.reason
@@ -121,13 +123,18 @@ class NodeWorker:
         """How far the task under way has come; None before its first report."""
         return self._progress
 
+    @ray.method(concurrency_group="control")
+    def request_stop(self) -> None:
+        """End the task under way at its next step, without a result."""
+        self._stop_requested = True
+
     def _train(self, task: Task, parent: Blob, backbone: Blob) -> TrainingResult:
         settings = self._settings
         if task.kind == "pretrain":
             if self._classification_data is None:
                 assert settings.reignition_data is not None
                 self._classification_data = open_classification_data(settings.reignition_data)
-            return pretrain(task, data=self._classification_data, on_progress=self._note)
+            return pretrain(task, data=self._classification_data, on_progress=self._note, should_stop=self._should_stop)
         if self._detection_data is None:
             self._detection_data = open_detection_data(settings.data)
         return train_detector(
@@ -138,10 +145,14 @@ class NodeWorker:
             parent=parent,
             backbone=backbone,
             on_progress=self._note,
+            should_stop=self._should_stop,
         )
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
+
+    def _should_stop(self) -> bool:
+        return self._stop_requested
 
 
 # Restarted by Ray whenever it dies, but never re-run by Ray: what was lost is the driver's to decide.

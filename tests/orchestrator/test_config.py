@@ -212,7 +212,7 @@ def test_a_recipe_is_training_with_what_differs() -> None:
     assert given.recipe("parallel") == base.merged({"batch_size": 1})
     assert given.recipe("final") == base.merged({"epochs": 24, "lr": 0.01})
     reignition = given.recipe("reignition")
-    assert (reignition.epochs, reignition.batch_size, reignition.normalization) == (2, 1024, "batch")
+    assert (reignition.epochs, reignition.batch_size, reignition.normalization) == (2, 1024, "frozen")
 
 
 def test_the_search_knows_what_the_config_says() -> None:
