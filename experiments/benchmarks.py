@@ -32,9 +32,10 @@ from models.morphism import Expand, Swap, apply_all
 from models.refit import refit_laterals
 from orchestrator.config import RunConfig, load_config
 from orchestrator.console import ConsoleObserver
-from orchestrator.driver import Driver, open_run
+from orchestrator.driver import Driver
 from orchestrator.fleet import connect
 from orchestrator.history import History
+from orchestrator.runs import open_run
 from workers.data import open_detection_data
 from workers.detection import train_detector
 from workers.settings import DetectionDataSettings, DetectorSettings

@@ -65,7 +65,8 @@ def search(
     """Start a search, or go on with it."""
     from orchestrator.config import advice, check_environment, load_config
     from orchestrator.console import ConsoleObserver, summary_table
-    from orchestrator.driver import Driver, RunLock, open_run
+    from orchestrator.driver import Driver
+    from orchestrator.runs import RunLock, open_run
 
     settings = load_config(config, overrides or [])
     reports = check_environment(settings)
@@ -101,9 +102,9 @@ def status(
     """Show how far a run has come."""
     from orchestrator.config import load_config
     from orchestrator.console import status_table, summary_table
-    from orchestrator.driver import RunLock
     from orchestrator.history import History
     from orchestrator.journal import Journal
+    from orchestrator.runs import RunLock
 
     folder = _run_folder(run)
     settings = load_config(folder.config)
@@ -125,7 +126,7 @@ def status(
 @_one_line_errors
 def stop(run: RunPath) -> None:
     """End a run after what is pending; the same search command goes on later."""
-    from orchestrator.driver import RunLock
+    from orchestrator.runs import RunLock
 
     folder = _run_folder(run)
     if not RunLock(run).is_held():

@@ -18,10 +18,11 @@ from rich.console import Console
 from models import build_backbone
 from orchestrator.config import RunConfig
 from orchestrator.console import status_table, summary_table
-from orchestrator.driver import Driver, RunLock, open_run
+from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
+from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
 from tests.orchestrator.processes import kill_worker
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
