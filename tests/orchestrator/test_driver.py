@@ -24,7 +24,7 @@ from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
-from tests.orchestrator.processes import kill_worker
+from tests.orchestrator.processes import kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
 from workers.storage import RunFolder
 from workers.task import Progress
@@ -167,18 +167,18 @@ def test_a_spent_budget_asked_again_spends_nothing_more(local_ray: None, tmp_pat
 
 
 def test_a_candidate_whose_workers_always_die_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:
-    def kill_candidates() -> None:
-        kill_worker("candidate")
+    def kill_all_but_the_start() -> None:
+        kill_workers("control", "candidate")
 
     config = tiny_config(
-        training={"epochs": 40},
+        training={"epochs": 10_000},  # none of them ends before it is seen and killed
         start={"training": {"epochs": 1}},
         parallel=None,
         final=None,
         budget={"max_candidates": 1},
         fleet={"max_attempts": 2},
     )
-    run(config, tmp_path / "run", Watcher(on_working=kill_candidates))
+    run(config, tmp_path / "run", Watcher(on_working=kill_all_but_the_start))
     trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     candidate = trials[trials["role"] == "candidate"].iloc[0]
     assert candidate["status"] == "failed"
@@ -191,7 +191,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbe
 
     def kill_once() -> None:
         if not any(kills):
-            kills.append(kill_worker("start"))
+            kills.append(kill_workers("start", "control", "candidate"))
 
     # Long enough that a worker is seen at work; the numbers are compared with an undisturbed run of the same length.
     config = tiny_config(training={"epochs": 40}, parallel=None, final=None, budget={"max_candidates": 1})
