@@ -79,9 +79,9 @@ def search(
     folder, changed = open_run(settings, run)
     for note in advice(settings):
         console.print(note, soft_wrap=True)
-    for report in reports:
+    for key, report in zip(("data", "reignition.data"), reports, strict=False):
         for line in report.lines():
-            console.print(line, soft_wrap=True)
+            console.print(f"{key}: {line}", soft_wrap=True)
     observer = ConsoleObserver(settings, console)
     driver = Driver(settings, folder, observer)
     try:

@@ -35,7 +35,7 @@ def test_the_blood_cells_go_through_all_phases(tmp_path: Path) -> None:
     answer = spnas("search", "experiments/bccd.yaml", "--run", tmp_path / "run", *SHORT, cwd=REPOSITORY)
     assert answer.returncode == 0, answer.stderr
     assert "Platelets" in answer.stdout and "RBC" in answer.stdout and "WBC" in answer.stdout
-    assert "left out: 2 x " in answer.stdout  # the two boxes without area
+    assert "data: left out: 2 x box without area" in answer.stdout  # the two boxes without area
     trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     assert set(trials["status"]) == {"completed"}
     assert {"start", "control", "candidate", "pretrain", "refresh"} <= set(trials["role"])
