@@ -4,6 +4,7 @@ Invariant: `config.yaml` appears whole, under the lock, so a folder without one 
 """
 
 import fcntl
+import re
 import time
 from pathlib import Path
 from typing import IO
@@ -64,7 +65,9 @@ class RunLock:
 
 
 def _refuse_strangers(path: Path) -> None:
-    """Raise a UserError for a folder with something in it that is no run's."""
+    """Raise a UserError for what is no folder of this machine, or has something in it that is no run's."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # pathlib has made one slash of two
+        raise UserError(f"run {path}: is an address; give a folder, on a cluster one that every node sees")
     if not path.exists() or RunFolder(path).config.is_file():
         return
     try:

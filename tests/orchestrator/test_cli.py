@@ -100,6 +100,13 @@ def test_a_missing_reignition_folder_matters_only_where_something_is_pretrained(
     assert "objective.metric" in line  # the folder is not what is wrong
 
 
+def test_an_address_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+    answer = spnas("search", write_config(tmp_path / "tiny.yaml"), "--run", "s3://bucket/run", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr == "run s3:/bucket/run: is an address; give a folder, on a cluster one that every node sees\n"
+    assert not (tmp_path / "s3:").exists()
+
+
 def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
     assert "override 'seed': is not of the form key.path=value" in refused(tmp_path, "seed")
 
