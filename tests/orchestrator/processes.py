@@ -24,11 +24,14 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
                 yield child, (Path("/proc") / str(child) / "cmdline").read_text().replace("\0", " ")
 
 
-def kill_workers(*roles: str) -> bool:
-    """Kill -9 the processes of ours that work on a job of one of these roles; False if there is none."""
-    # Ray names a process after the task it runs; ours are called like `candidate[3 BB(1,1,1)]`.
-    titles = tuple(f"ray::{role}[" for role in roles)
-    running = [pid for pid, command in descendants(os.getpid()) if command.startswith(titles)]
+def kill_workers() -> bool:
+    """Kill -9 every node worker that this process has started; False if there is none."""
+    # Ray names a process after its actor or the task it runs, such as `candidate[3 BB(1,1,1)]`.
+    running = [
+        pid
+        for pid, command in descendants(os.getpid())
+        if command.startswith("ray::NodeWorker") or (command.startswith("ray::") and "[" in command)
+    ]
     for pid in running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -36,7 +36,7 @@ class Watcher:
     """An observer that calls what a test gives it."""
 
     def __init__(
-        self, on_told: Callable[[int], None] | None = None, on_working: Callable[[], None] | None = None
+        self, on_told: Callable[[int], None] | None = None, on_working: Callable[[set[str]], None] | None = None
     ) -> None:
         self.told_indices: list[int] = []
         self.notes: list[str] = []
@@ -56,7 +56,7 @@ class Watcher:
 
     def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
         if self._on_working:
-            self._on_working()
+            self._on_working({job.role for job in jobs.values() if job is not None})
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,9 @@ def test_a_spent_budget_asked_again_spends_nothing_more(local_ray: None, tmp_pat
 
 
 def test_a_candidate_whose_workers_always_die_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:
-    def kill_all_but_the_start() -> None:
-        kill_workers("control", "candidate")
+    def kill_all_but_the_start(roles: set[str]) -> None:
+        if roles and "start" not in roles:
+            kill_workers()
 
     config = tiny_config(
         training={"epochs": 10_000},  # none of them ends before it is seen and killed
@@ -189,12 +190,12 @@ def test_a_candidate_whose_workers_always_die_is_told_as_failed(local_ray: None,
 def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbed: Path, tmp_path: Path) -> None:
     kills: list[bool] = []
 
-    def kill_once() -> None:
-        if not any(kills):
-            kills.append(kill_workers("start", "control", "candidate"))
+    def kill_once(roles: set[str]) -> None:
+        if "start" in roles and not any(kills):
+            kills.append(kill_workers())
 
-    # Long enough that a worker is seen at work; the numbers are compared with an undisturbed run of the same length.
-    config = tiny_config(training={"epochs": 40}, parallel=None, final=None, budget={"max_candidates": 1})
+    # The start takes seconds, and is killed when it is first seen at work.
+    config = tiny_config(start={"training": {"epochs": 200}}, parallel=None, final=None, budget={"max_candidates": 1})
     watcher = Watcher(on_working=kill_once)
     run(config, tmp_path / "killed", watcher)
     run(config, tmp_path / "whole")
