@@ -209,5 +209,8 @@ class Fleet:
         try:
             return Completion(task=task, worker=name, result=ray.get(ref))
         except Exception as error:  # classified by `failures`
-            worker.is_up = not isinstance(error, ray.exceptions.RayActorError)
+            if isinstance(error, ray.exceptions.RayActorError):
+                for other in self._workers.values():
+                    if other.task is None:  # what took this one may have taken others: they answer before the next task
+                        other.is_up = False
             return Completion(task=task, worker=name, error=error)
