@@ -135,7 +135,7 @@ class Driver:
                 finished = self.history.finished_attempt(self.folder, index)
                 if finished is not None:
                     self._take(finished)
-            while not isinstance(decision, Done):
+            while True:
                 turn: list[Record] = []
                 decision = self._tell(turn, decision)
                 self._check_budget()
@@ -152,7 +152,6 @@ class Driver:
                     return decision
                 self._collect()
                 self._show()
-            return decision
         finally:
             self._fleet.close()
 
@@ -292,7 +291,7 @@ class Driver:
             return
         # A spent budget finishes what has been sent off, in this life or an earlier one, so that asking again spends
         # nothing more; a stop finishes what is pending.
-        budget, last = self.config.budget, max(self.history.attempts, default=-1)
+        budget, last = self.config.budget, self.history.last_dispatched
         if self.folder.stop_request.exists():
             self._ending, self._horizon = "stopped as asked", self.history.state.next_index - 1
         elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):

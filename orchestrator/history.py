@@ -25,6 +25,7 @@ class History:
         state: what it remembers.
         trials: the table.
         attempts: the next attempt's number, by job.
+        last_dispatched: the highest index that was ever sent to a worker, -1 before the first.
         rejected: attempts up to this one stopped the run and must not be used, by job.
         weights: where the told jobs' weights are.
         baselines: (job, score) of every baseline there has been, in order.
@@ -37,6 +38,7 @@ class History:
     state: SearchState
     trials: Trials
     attempts: dict[int, int] = field(default_factory=dict)
+    last_dispatched: int = -1
     rejected: dict[int, int] = field(default_factory=dict)
     weights: dict[int, WeightsFile] = field(default_factory=dict)
     baselines: list[tuple[int, float]] = field(default_factory=list)
@@ -78,6 +80,7 @@ class History:
                     self.candidates.append(record["job"]["index"])
             case "dispatched":
                 self.attempts[record["index"]] = record["attempt"] + 1
+                self.last_dispatched = max(self.last_dispatched, record["index"])
             case "rejected":
                 self.rejected[record["index"]] = record["attempt"]
             case "told":

@@ -25,7 +25,6 @@ class Weights:
         self._folder = folder
         self._files: dict[int, WeightsFile] = {}
         self._refs: dict[int, ray.ObjectRef[Any]] = {}
-        self.num_puts = 0
 
     def add(self, index: int, file: WeightsFile | None) -> None:
         """Learn where a finished job's weights are."""
@@ -48,7 +47,6 @@ class Weights:
                     f"the weights of job {index}, which others grow from, can't be read: {error}"
                 ) from None
             self._refs[index] = ray.put(np.frombuffer(data, dtype=np.uint8))
-            self.num_puts += 1
         return self._refs[index]
 
     def forget(self, indices: Iterable[int | None]) -> None:

@@ -84,11 +84,6 @@ class Result:
     notes: tuple[str, ...] = ()
     weights: WeightsFile | None = None
 
-    @property
-    def seconds(self) -> float:
-        """How long training and evaluation took."""
-        return self.finished_at - self.started_at
-
 
 class RunFolder:
     """The files of one run that driver and workers share.
