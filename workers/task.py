@@ -19,6 +19,7 @@ class Task:
     Attributes:
         index: the job's index in the search.
         attempt: counts the tries of this job, from 0.
+        epoch: the journal's epoch of the driver that sent it.
         kind: the job's kind, such as ``train_detector`` or ``pretrain``.
         spec: the network to train.
         morphs: what makes `spec` out of the parent's.
@@ -26,6 +27,11 @@ class Task:
         seed: determines data order, flips, samplers and fresh weights; children that are compared have the
             same.
         start_weights: without a parent: None (random), ``torchvision:resnet18`` and the like, or a file.
+        earlier: names of earlier attempts at this job, the newest first; the first of their checkpoints that is
+            whole is gone on from.
+        checkpoint_s: seconds between two checkpoints within an epoch.
+        stall_s: seconds without a sign of life after which the training counts as hung; None waits for ever.
+        deadline_s: seconds after which it counts as hung in any case; None for no limit.
     """
 
     index: int
@@ -36,6 +42,21 @@ class Task:
     training: TrainingSettings
     seed: tuple[int, ...]
     start_weights: str | None = None
+    epoch: int = 0
+    earlier: tuple[str, ...] = ()
+    checkpoint_s: float = 300.0
+    stall_s: float | None = None
+    deadline_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The attempt's name, which all its files bear."""
+        return attempt_name(self.index, self.attempt, self.epoch)
+
+
+def attempt_name(index: int, attempt: int, epoch: int) -> str:
+    """The name of an attempt; the epoch is in it, so that a superseded driver's attempts are apart from all others."""
+    return f"{index:06d}-{attempt}-{epoch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +99,20 @@ class CandidateFailure(Exception):
 
 class TrainingStopped(Exception):
     """`should_stop` said yes: nobody's fault, and there is no result."""
+
+
+class AttemptLost(Exception):
+    """An attempt that ended without a result, and whose fault that was: see `workers.failures`."""
+
+    def __init__(self, fault: str, reason: str) -> None:
+        """Keep both; the reason is one line."""
+        super().__init__(fault, reason)
+        self.fault = fault
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
 
 
 OnProgress = Callable[[Progress], None]
