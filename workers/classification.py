@@ -14,8 +14,19 @@ from torch.nn import functional
 
 from models.backbone import Backbone
 from models.blob import pack
+from workers.checkpoint import CheckpointStore, Continuation, fingerprint
 from workers.data.interface import ClassificationData, ClassificationSet
-from workers.loop import normalization_of, on_device, peak_memory_bytes, pick_device, run_steps, wants_bfloat16
+from workers.loop import (
+    OnImages,
+    evaluation_reports,
+    normalization_of,
+    on_device,
+    peak_memory_bytes,
+    pick_device,
+    report_preparation,
+    run_steps,
+    wants_bfloat16,
+)
 from workers.seeding import seed_everything
 from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
 
@@ -40,16 +51,18 @@ def pretrain(
     task: Task,
     *,
     data: ClassificationData,
+    checkpoints: CheckpointStore | None = None,
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> TrainingResult:
-    """Train a fresh build of the task's network as a classifier.
+    """Train a fresh build of the task's network as a classifier, or go on where an earlier attempt stopped.
 
     Args:
         task: the network, schedule and seed; it has no morphs.
         data: what to classify.
-        on_progress: told every few steps.
-        should_stop: asked before each step.
+        checkpoints: where half-finished training is kept and found again.
+        on_progress: told before preparation, every few steps and with each batch of the evaluation.
+        should_stop: asked before each step and each batch of the evaluation.
 
     Returns:
         ``top1`` on the evaluation split, and the backbone's weights with spec and kind.
@@ -57,13 +70,21 @@ def pretrain(
     Raises:
         CandidateFailure: when the loss is not finite.
         TrainingStopped: when `should_stop` says so.
+        OSError: when data or the checkpoints can't be read.
     """
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    report_preparation(task.training, len(data.train), on_progress)
+    continuation = Continuation(
+        checkpoints,
+        fingerprint=fingerprint(task, image_size=data.image_size, classes=data.class_names, num_images=len(data.train)),
+        every_s=task.checkpoint_s,
+    )
     draws = seed_everything(task.seed)
     model = Classifier(Backbone(task.spec, normalization_of(task.training)), len(data.class_names))
     model = on_device(model, device)
+    notes = continuation.load_weights(model) or ()
     labels = torch.tensor([data.train.label(index) for index in range(len(data.train))], device=device)
     model.train()
 
@@ -80,9 +101,12 @@ def pretrain(
         loss_of=loss_of,
         on_progress=on_progress,
         should_stop=should_stop,
+        continuation=continuation,
+        notes=notes,
     )
+    on_images = evaluation_reports(task.training, len(data.train), on_progress, should_stop)
     return TrainingResult(
-        metrics={"top1": _top1(model, data, task.training.batch_size, device)},
+        metrics={"top1": _top1(model, data, task.training.batch_size, device, on_images)},
         weights=pack(model.backbone.state_dict(), {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}),
         peak_memory_bytes=peak_memory_bytes(device),
     )
@@ -92,12 +116,15 @@ def _autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants_bfloat16(device))
 
 
-def _top1(model: Classifier, data: ClassificationData, batch_size: int, device: torch.device) -> float:
+def _top1(
+    model: Classifier, data: ClassificationData, batch_size: int, device: torch.device, on_images: OnImages
+) -> float:
     """The share of the evaluation split that is classified rightly."""
     model.eval()
     num_right = 0
     with torch.inference_mode(), _autocast(device):
         for start in range(0, len(data.val), batch_size):
+            on_images(start)
             indices = np.arange(start, min(start + batch_size, len(data.val)))
             predicted = model(_batch(data, data.val, indices, device)).argmax(1).tolist()
             num_right += sum(

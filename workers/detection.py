@@ -19,8 +19,20 @@ from models.blob import pack, unpack
 from models.detectors import build_detector
 from models.inheritance import inherit, load_weights
 from models.refit import refit_laterals
+from workers.checkpoint import CheckpointStore, Continuation, fingerprint
 from workers.data.interface import DetectionData, DetectionSet, Image, Target
-from workers.loop import normalization_of, on_device, peak_memory_bytes, pick_device, run_steps, wants_bfloat16
+from workers.loop import (
+    OnImages,
+    evaluation_reports,
+    ignore_images,
+    normalization_of,
+    on_device,
+    peak_memory_bytes,
+    pick_device,
+    report_preparation,
+    run_steps,
+    wants_bfloat16,
+)
 from workers.metrics.average_precision import Detections, average_precision
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
@@ -42,10 +54,11 @@ def train_detector(
     max_stages: int,
     parent: Buffer | None = None,
     backbone: Buffer | None = None,
+    checkpoints: CheckpointStore | None = None,
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> TrainingResult:
-    """Build, inherit, train and evaluate one detector.
+    """Build, inherit, train and evaluate one detector, or go on where an earlier attempt stopped.
 
     Args:
         task: the network, its morphs, schedule and seed.
@@ -54,8 +67,9 @@ def train_detector(
         max_stages: pyramid levels, the same over a whole search.
         parent: a detector's blob to grow from; see `prepare_detector`.
         backbone: a backbone's blob, from reignition.
-        on_progress: told every few steps.
-        should_stop: asked before each step.
+        checkpoints: where half-finished training is kept and found again.
+        on_progress: told before preparation, every few steps and with each batch of the evaluation.
+        should_stop: asked before each step and each batch of the evaluation.
 
     Returns:
         COCO's metrics on the evaluation split, and the weights with spec, kind and class names.
@@ -63,13 +77,32 @@ def train_detector(
     Raises:
         CandidateFailure: when the loss is not finite.
         TrainingStopped: when `should_stop` says so.
+        OSError: when data or the checkpoints can't be read.
         ValueError: when weights and network don't fit.
     """
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    report_preparation(task.training, len(data.train), on_progress)
+    continuation = Continuation(
+        checkpoints,
+        fingerprint=fingerprint(
+            task,
+            detector=detector.model_dump(mode="json"),
+            max_stages=max_stages,
+            classes=data.class_names,
+            num_images=len(data.train),
+        ),
+        every_s=task.checkpoint_s,
+    )
     model, notes = prepare_detector(
-        task, data=data, detector=detector, max_stages=max_stages, parent=parent, backbone=backbone
+        task,
+        data=data,
+        detector=detector,
+        max_stages=max_stages,
+        parent=parent,
+        backbone=backbone,
+        continuation=continuation,
     )
     draws = seed_everything(task.seed)  # again, so that samplers draw alike whatever was fresh
     model.train()
@@ -87,8 +120,16 @@ def train_detector(
         loss_of=loss_of,
         on_progress=on_progress,
         should_stop=should_stop,
+        continuation=continuation,
+        notes=notes,
     )
-    metrics = evaluate_detector(model, data.val, data.class_names, batch_size=task.training.batch_size)
+    metrics = evaluate_detector(
+        model,
+        data.val,
+        data.class_names,
+        batch_size=task.training.batch_size,
+        on_images=evaluation_reports(task.training, len(data.train), on_progress, should_stop),
+    )
     metadata = {
         "spec": json.dumps(task.spec.to_dict()),
         "kind": task.kind,
@@ -110,9 +151,11 @@ def prepare_detector(
     max_stages: int,
     parent: Buffer | None = None,
     backbone: Buffer | None = None,
+    continuation: Continuation | None = None,
 ) -> tuple[FasterRCNN, tuple[str, ...]]:
     """The detector of a task before its first step, on its device.
 
+    - A checkpoint: its weights and notes, and nothing of what follows.
     - A parent alone: its weights, morphed. Where a stride has passed a doubling, the level's lateral
       convolution is refitted by least squares.
     - A parent and a backbone: the parent's neck and heads on that backbone, every lateral convolution
@@ -141,6 +184,8 @@ def prepare_detector(
         return on_device(model, device)
 
     model = build(task.spec)
+    if continuation is not None and (saved_notes := continuation.load_weights(model)) is not None:
+        return model, saved_notes
     if parent is None:
         if backbone is None:
             return model, load_start_weights(model, task.spec, task.start_weights)
@@ -171,14 +216,28 @@ def prepare_detector(
 
 
 def evaluate_detector(
-    model: FasterRCNN, split: DetectionSet, class_names: Sequence[str], *, batch_size: int
+    model: FasterRCNN,
+    split: DetectionSet,
+    class_names: Sequence[str],
+    *,
+    batch_size: int,
+    on_images: OnImages = ignore_images,
 ) -> dict[str, float]:
-    """COCO's metrics of a detector on a split; the detector is left in evaluation mode."""
+    """COCO's metrics of a detector on a split; the detector is left in evaluation mode.
+
+    Args:
+        model: the detector.
+        split: what to evaluate on.
+        class_names: in the order of their labels.
+        batch_size: images per forward pass.
+        on_images: told how many images are done before each batch, and before the metrics are computed.
+    """
     device = next(model.parameters()).device
     model.eval()
     found = []
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
+            on_images(start)
             images = _images(
                 [split.image(index) for index in range(start, min(start + batch_size, len(split)))], device
             )
@@ -190,6 +249,7 @@ def evaluate_detector(
                         scores=detected["scores"].cpu().numpy(),
                     )
                 )
+    on_images(len(split))
     return average_precision([split.target(index) for index in range(len(split))], found, class_names)
 
 

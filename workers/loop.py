@@ -1,7 +1,8 @@
-"""The steps that detection and classification share: order of data, rate, clipping, progress, giving up.
+"""The steps that detection and classification share: order of data, rate, clipping, progress, checkpoints, giving up.
 
 Invariant: the order of images and the flips depend only on the generator, the number of images and the
-settings, not on the network; so children with one seed see the same pictures at the same steps.
+settings, not on the network; so children with one seed see the same pictures at the same steps. Interruptions change
+nothing: a training goes on from its checkpoint as if it had never stopped.
 """
 
 import math
@@ -15,14 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workers.checkpoint import Continuation
 from workers.optimization import build_optimizer, learning_rate, set_learning_rate
 from workers.settings import TrainingSettings
 from workers.task import CandidateFailure, OnProgress, Progress, ShouldStop, TrainingStopped
 
 STEPS_PER_REPORT = 10
+SECONDS_PER_REPORT = 1.0
 
 Model = TypeVar("Model", bound=nn.Module)
 BatchLoss = Callable[[NDArray[np.int64], NDArray[np.bool_]], Tensor]
+OnImages = Callable[[int], None]
+"""Told how many images are done; may raise to end it."""
 
 
 def run_steps(
@@ -34,6 +39,8 @@ def run_steps(
     loss_of: BatchLoss,
     on_progress: OnProgress,
     should_stop: ShouldStop,
+    continuation: Continuation,
+    notes: tuple[str, ...],
 ) -> None:
     """Train a model in place.
 
@@ -47,49 +54,113 @@ def run_steps(
         num_images: of the training split.
         draws: gives order and flips.
         loss_of: the loss of a batch, given the images' indices and which of them to flip.
-        on_progress: told every few steps and at each epoch's end.
+        on_progress: told every few steps, after any step a second after it was last told, and at each epoch's end.
         should_stop: asked before each step.
+        continuation: the model has its weights already; the rest is restored here, and checkpoints are written.
+        notes: on how the model came to be, kept in the checkpoints.
 
     Raises:
         CandidateFailure: when the loss is not finite.
         TrainingStopped: when `should_stop` says so.
     """
-    on_cuda = next(model.parameters()).is_cuda
-    batch_size = min(settings.batch_size, num_images)
-    steps_per_epoch = num_images // batch_size
+    batch_size, steps_per_epoch = _batches(settings, num_images)
     num_steps = settings.epochs * steps_per_epoch
-    optimizer = build_optimizer(model, settings, fused=on_cuda)
+    optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    started, step = time.perf_counter(), 0
-    for epoch in range(1, settings.epochs + 1):
-        order = draws.permutation(num_images)
-        for number in range(1, steps_per_epoch + 1):
-            if should_stop():
-                raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
-            indices = order[(number - 1) * batch_size : number * batch_size]
-            flips = draws.random(batch_size) < (0.5 if settings.flip else 0.0)
-            set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
-            loss = loss_of(indices, flips)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise CandidateFailure(f"loss became {value} at epoch {epoch}, step {number}")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if settings.clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            optimizer.step()
-            step += 1
-            if number % STEPS_PER_REPORT == 0 or number == steps_per_epoch:
-                on_progress(
-                    Progress(
-                        epoch=epoch,
-                        num_epochs=settings.epochs,
-                        step=step,
-                        num_steps=num_steps,
-                        loss=value,
-                        images_per_second=step * batch_size / (time.perf_counter() - started),
-                    )
+    steps_before, order = continuation.begin(optimizer, draws, notes)
+    started = reported = time.perf_counter()
+    for step in range(steps_before, num_steps):
+        epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
+        if should_stop():
+            raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
+        if number == 1:
+            order = draws.permutation(num_images)
+        indices = order[(number - 1) * batch_size : number * batch_size]
+        flips = draws.random(batch_size) < (0.5 if settings.flip else 0.0)
+        set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
+        loss = loss_of(indices, flips)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise CandidateFailure(f"loss became {value} at epoch {epoch}, step {number}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        optimizer.step()
+
+        is_epochs_end = number == steps_per_epoch
+        now = time.perf_counter()
+        if is_epochs_end or number % STEPS_PER_REPORT == 0 or now - reported > SECONDS_PER_REPORT:
+            reported = now
+            on_progress(
+                Progress(
+                    epoch=epoch,
+                    num_epochs=settings.epochs,
+                    step=step + 1,
+                    num_steps=num_steps,
+                    loss=value,
+                    images_per_second=(step + 1 - steps_before) * batch_size / (now - started),
                 )
+            )
+        continuation.after_step(
+            step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
+        )
+
+
+def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
+    """Tell that a training on so many images is about to begin."""
+    _, steps_per_epoch = _batches(settings, num_images)
+    on_progress(
+        Progress(
+            phase="preparing",
+            epoch=1,
+            num_epochs=settings.epochs,
+            step=0,
+            num_steps=settings.epochs * steps_per_epoch,
+            loss=math.nan,
+            images_per_second=0.0,
+        )
+    )
+
+
+def evaluation_reports(
+    settings: TrainingSettings, num_images: int, on_progress: OnProgress, should_stop: ShouldStop
+) -> OnImages:
+    """What tells how an evaluation comes on after a training on so many images, and ends it when asked to.
+
+    Returns:
+        To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
+    """
+    _, steps_per_epoch = _batches(settings, num_images)
+    num_steps = settings.epochs * steps_per_epoch
+    started = time.perf_counter()
+
+    def on_images(num_done: int) -> None:
+        if should_stop():
+            raise TrainingStopped(f"asked to stop in evaluation, after {num_done} images")
+        on_progress(
+            Progress(
+                phase="evaluating",
+                epoch=settings.epochs,
+                num_epochs=settings.epochs,
+                step=num_steps,
+                num_steps=num_steps,
+                loss=math.nan,
+                images_per_second=num_done / (time.perf_counter() - started),
+            )
+        )
+
+    return on_images
+
+
+def ignore_images(num_done: int) -> None:
+    """An `OnImages` that does nothing."""
+
+
+def _batches(settings: TrainingSettings, num_images: int) -> tuple[int, int]:
+    """The size of a batch, and how many there are in an epoch."""
+    batch_size = min(settings.batch_size, num_images)
+    return batch_size, num_images // batch_size
 
 
 def pick_device() -> torch.device:

@@ -6,10 +6,37 @@ but for `peak_memory_bytes`; in particular no seed is drawn anywhere but from `T
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from models.architecture import NetworkSpec
 from models.morphism import Morph
-from workers.settings import TrainingSettings
+from workers.settings import (
+    ClassificationDataSettings,
+    DetectionDataSettings,
+    DetectorSettings,
+    TrainingSettings,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What a worker needs to know of the config, the same for all its tasks.
+
+    Attributes:
+        folder: the address of the run's storage.
+        data: the detection data set.
+        reignition_data: the classification data set, if there is one.
+        detector: everything but the backbone.
+        max_stages: levels of the pyramid.
+        trainer: what its ranks train with, as module:class; see `workers.rank.Trainer`.
+    """
+
+    folder: str
+    data: DetectionDataSettings
+    reignition_data: ClassificationDataSettings | None
+    detector: DetectorSettings
+    max_stages: int
+    trainer: str = "workers.training:NetworkTrainer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +88,10 @@ def attempt_name(index: int, attempt: int, epoch: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a training has come: the steps done, of how many in all epochs; the epoch counts from 1."""
+    """How far a training has come: the steps done, of how many in all epochs; the epoch counts from 1.
+
+    The loss is NaN where none is computed: before the first step and in evaluation.
+    """
 
     epoch: int
     num_epochs: int
@@ -69,6 +99,7 @@ class Progress:
     num_steps: int
     loss: float
     images_per_second: float
+    phase: Literal["preparing", "training", "evaluating"] = "training"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

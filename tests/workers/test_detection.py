@@ -213,9 +213,10 @@ def test_progress_is_told_and_stopping_is_heard(
             detector=detector,
             max_stages=MAX_STAGES,
             on_progress=told.append,
-            should_stop=lambda: bool(told),
+            should_stop=lambda: told[-1].phase == "training",
         )
-    (progress,) = told
+    preparing, progress = told
+    assert (preparing.phase, preparing.step, preparing.num_steps) == ("preparing", 0, 18)
     assert (progress.epoch, progress.step, progress.num_epochs, progress.num_steps) == (1, 9, 2, 18)
     assert progress.images_per_second > 0 and np.isfinite(progress.loss)
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from workers.checkpoint import Continuation
 from workers.loop import run_steps
 from workers.optimization import build_optimizer, learning_rate
 from workers.seeding import seed_everything
@@ -54,6 +55,8 @@ def test_fewer_images_than_a_batch_are_trained_at_the_rate_of_what_they_are() ->
         loss_of=loss_of,
         on_progress=ignore_progress,
         should_stop=never_stop,
+        continuation=Continuation(None, fingerprint="", every_s=0),
+        notes=(),
     )
     assert model.weight.item() == pytest.approx(0.04)
 
