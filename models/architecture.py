@@ -18,12 +18,18 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Literal, NoReturn, get_args
 
+from models.wording import brief
+
 BlockType = Literal["BB", "BNB", "XB"]
 Stem = Literal["deep", "resnet"]
 Normalization = Literal["batch", "sync", "frozen", "group"]  # of a build, not of a spec: weights move between them
 BLOCK_TYPES: tuple[str, ...] = get_args(BlockType)
 STEMS: tuple[str, ...] = get_args(Stem)
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
+
+# Far beyond any network that can be trained; without them a short text could ask for numbers of a million digits.
+MAX_BLOCKS = 1000
+MAX_CHANNELS = 2**20
 
 # Letters of `NetworkSpec.shortcuts`, one per block.
 IDENTITY, SUBSAMPLE, PROJECTION = "i", "s", "p"
@@ -36,7 +42,7 @@ class ArchitectureError(ValueError):
     def __init__(self, text: str, position: int, reason: str) -> None:
         """Keep the text and the position beside the message."""
         self.text, self.position = text, position
-        super().__init__(f"architecture {text!r}, position {position}: {reason}")
+        super().__init__(f"architecture {brief(text)}, position {position}: {reason}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -119,9 +125,13 @@ def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
     expect("(")
 
     stages = []
+    num_blocks = 0
     while True:
         start = position
         while text[position : position + 1] in ("1", "d"):
+            if num_blocks == MAX_BLOCKS:
+                fail(f"a network has at most {MAX_BLOCKS} blocks")
+            num_blocks += 1
             position += 1
         if position == start:
             fail(f"expected a block, '1' or 'd' (every stage has at least one), {found()}")
@@ -146,7 +156,7 @@ def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
                 fail(f"expected a number of subnets, {found()}")
             if digits[0] == "0" and len(digits) > 1 or len(digits) > 3:
                 position = start
-                fail(f"expected a number of subnets from 0 to 999 without leading zeros, found {digits!r}")
+                fail(f"expected a number of subnets from 0 to 999 without leading zeros, found {brief(digits)}")
             subnets.append(int(digits))
             if text[position : position + 1] != ",":
                 break
@@ -201,14 +211,18 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         """Refuse a spec that no module can be built from."""
         if self.stem not in STEMS:
-            raise ValueError(f"stem: {self.stem!r} is none of {', '.join(STEMS)}")
+            raise ValueError(f"stem: {brief(self.stem)} is none of {', '.join(STEMS)}")
         if self.base_channels < 1:
-            raise ValueError(f"base_channels: {self.base_channels} is not a positive number")
+            raise ValueError(f"base_channels: {brief(self.base_channels)} is not a positive number")
+        if self.base_channels > MAX_CHANNELS >> (doublings := "".join(self.architecture.stages).count("d")):
+            raise ValueError(
+                f"base_channels: {brief(self.base_channels)}, doubled {doublings} times, are more than {MAX_CHANNELS}"
+            )
         if self.architecture.block == "XB" and self.base_channels % 16:
             raise ValueError(f"base_channels: {self.base_channels} is not a multiple of 16, which XB's 32 groups need")
         if len(self.shortcuts) != self.architecture.num_blocks or set(self.shortcuts) - set(SHORTCUT_NAMES):
             raise ValueError(
-                f"shortcuts: {self.shortcuts!r} are not {self.architecture.num_blocks} letters of i, s and p"
+                f"shortcuts: {brief(self.shortcuts)} are not {self.architecture.num_blocks} letters of i, s and p"
             )
         for block in self.blocks:
             plain = block.in_channels == block.out_channels
@@ -271,13 +285,11 @@ class NetworkSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkSpec":
-        """The inverse of `to_dict`."""
-        return cls(
-            Architecture.parse(values["architecture"]),
-            values["shortcuts"],
-            values["stem"],
-            values["base_channels"],
-        )
+        """The inverse of `to_dict`; raises ValueError for anything else."""
+        match values:
+            case {"architecture": str(encoding), "shortcuts": str(letters), "stem": str(stem), "base_channels": int(n)}:
+                return cls(Architecture.parse(encoding), letters, stem, n)
+        raise ValueError(f"network: {brief(values)} has no architecture, shortcuts, stem and base_channels")
 
 
 def _shapes(architecture: Architecture, base_channels: int) -> list[tuple[int, int, int, int, int, int]]:

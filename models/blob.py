@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.wording import brief
+
 _LENGTH_BYTES = 8
 _DTYPES = {
     "F64": torch.float64,
@@ -122,19 +124,24 @@ def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[
         ):
             dtype = _DTYPES[code]
         case _:
-            raise ValueError(f"weights: the header's entry of {name!r} is malformed: {str(entry)[:200]}")
+            raise ValueError(f"weights: the header's entry of {brief(name)} is malformed: {brief(entry)}")
     if not 0 <= begin <= end <= num_bytes:
         raise ValueError(
-            f"weights: {name!r} should lie in bytes {begin} to {end} of {num_bytes}; the blob is cut off or corrupt"
+            f"weights: {brief(name)} should lie in bytes {brief(begin)} to {brief(end)} of {num_bytes}; "
+            "the blob is cut off or corrupt"
         )
     if end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"weights: {name!r} has {end - begin} bytes, which its shape {shape} does not need")
+        raise ValueError(
+            f"weights: {brief(name)} has {end - begin} bytes, which its shape {brief(shape)} does not need"
+        )
     return dtype, shape, begin, end
 
 
 def _fits(shape: list[int]) -> bool:
     """Whether torch can count in this shape, even where one size is zero."""
-    return math.prod(max(size, 1) for size in shape) < 2**60
+    return (
+        len(shape) <= 64 and all(size < 2**60 for size in shape) and math.prod(max(size, 1) for size in shape) < 2**60
+    )
 
 
 def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:

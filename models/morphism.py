@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, replace
 
 from models.architecture import IDENTITY, PROJECTION, SUBSAMPLE, Architecture, NetworkSpec
+from models.wording import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ Morph = Swap | Expand | NewStage | Assemble
 
 def parse_morph(text: str) -> Morph:
     """Read what ``str(morph)`` printed; raises ValueError for anything else."""
-    match = re.fullmatch(r"(swap|expand|new_stage|assemble)\(((?:\d+(?:,\d+)*)?)\)", text)
+    match = re.fullmatch(r"(swap|expand|new_stage|assemble)\(((?:\d{1,9}(?:,\d{1,9})*)?)\)", text, re.ASCII)
     if match:
         numbers = tuple(int(number) for number in match[2].split(",") if number)
         if match[1] == "assemble" and numbers:
@@ -71,7 +72,7 @@ def parse_morph(text: str) -> Morph:
             return NewStage()
         if match[1] in ("swap", "expand") and len(numbers) == 1:
             return Swap(numbers[0]) if match[1] == "swap" else Expand(numbers[0])
-    raise ValueError(f"morph: {text!r} is none of swap(N), expand(N), new_stage(), assemble(N,...)")
+    raise ValueError(f"morph: {brief(text)} is none of swap(N), expand(N), new_stage(), assemble(N,...)")
 
 
 def apply(spec: NetworkSpec, morph: Morph) -> NetworkSpec:

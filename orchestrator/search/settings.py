@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.architecture import Architecture, NetworkSpec
+from models.architecture import MAX_BLOCKS, Architecture, NetworkSpec
 from models.costs import backbone_costs
 
 
@@ -58,7 +58,7 @@ class SerialSettings(Limits):
     reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
     in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
     min_blocks: int = Field(8, ge=1, description="fewest serial blocks")
-    max_blocks: int = Field(60, ge=1, description="most serial blocks")
+    max_blocks: int = Field(60, ge=1, le=MAX_BLOCKS, description="most serial blocks")
     min_stages: int = Field(4, ge=1, description="fewest encoded stages")
     max_stages: int = Field(6, ge=1, le=8, description="most encoded stages; the pyramid is built for these")
     max_candidates: int | None = Field(None, ge=1, description="candidates after which a round ends, null: no limit")
