@@ -7,6 +7,7 @@ but for `peak_memory_bytes`; in particular no seed is drawn anywhere but from `T
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+from typing import Literal
 
 from models.architecture import NetworkSpec
 from models.morphism import Morph
@@ -132,10 +133,13 @@ class TrainingStopped(Exception):
     """`should_stop` said yes: nobody's fault, and there is no result."""
 
 
+Fault = Literal["candidate", "infrastructure", "unclear"]
+
+
 class AttemptLost(Exception):
     """An attempt that ended without a result, and whose fault that was: see `workers.failures`."""
 
-    def __init__(self, fault: str, reason: str) -> None:
+    def __init__(self, fault: Fault, reason: str) -> None:
         """Keep both; the reason is one line."""
         super().__init__(fault, reason)
         self.fault = fault
