@@ -287,7 +287,7 @@ class Continuation:
         began = self._clock()
         if self._store is None or not self._is_due(began, is_epochs_end):
             return
-        buffers = (optimizer.state[parameter].get("momentum_buffer") for parameter in _parameters(optimizer))
+        buffers = (optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in _parameters(optimizer))
         checkpoint = Checkpoint(
             fingerprint=self._fingerprint,
             step=step,
@@ -339,5 +339,6 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # one without elements has strides that forbid a view
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -136,8 +136,6 @@ def evaluation_reports(
     started = time.perf_counter()
 
     def on_images(num_done: int) -> None:
-        if should_stop():
-            raise TrainingStopped(f"asked to stop in evaluation, after {num_done} images")
         on_progress(
             Progress(
                 phase="evaluating",
@@ -149,6 +147,8 @@ def evaluation_reports(
                 images_per_second=num_done / (time.perf_counter() - started),
             )
         )
+        if should_stop():
+            raise TrainingStopped(f"asked to stop in evaluation, after {num_done} images")
 
     return on_images
 

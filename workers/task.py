@@ -7,7 +7,6 @@ but for `peak_memory_bytes`; in particular no seed is drawn anywhere but from `T
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-from typing import Literal
 
 from models.architecture import NetworkSpec
 from models.morphism import Morph
