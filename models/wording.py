@@ -32,8 +32,12 @@ def brief(value: object) -> str:
 
 def one_line(text: str, length: int = MAX_LINE) -> str:
     """A text without line breaks or control characters; what is too long loses its middle."""
-    if len(text) > length:
-        text = f"{text[: length // 2]} ... {text[-length // 4 :]}"
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in _cut(text, length)
     )
+    return _cut(shown, length)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-(length // 2 - 5) :]}"

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
-from orchestrator.errors import UserError
+from models.wording import MAX_VALUE, brief, one_line
+from orchestrator.errors import MAX_LINES, UserError
 from orchestrator.search.settings import (
     Limits,
     Objective,
@@ -26,6 +27,7 @@ from orchestrator.search.settings import (
     SerialSettings,
     Settings,
 )
+from orchestrator.yaml_text import MAX_BYTES, MAX_DEPTH, read_yaml
 from workers.data import check_classification_data, check_detection_data
 from workers.data.interface import DataReport
 from workers.settings import (
@@ -43,6 +45,10 @@ CHANGEABLE = (
     "fleet.num_workers",
     "fleet.cpus_per_worker",
     "fleet.max_attempts",
+    "fleet.checkpoint_minutes",
+    "fleet.stall_minutes",
+    "fleet.deadline_minutes",
+    "fleet.unreachable_minutes",
     "fleet.max_failures_in_a_row",
     "*.root",
     "*.cache_bytes",
@@ -117,7 +123,24 @@ class FleetConfig(Settings):
     num_workers: int = Field(1, ge=1, description="node workers")
     gpus_per_worker: int = Field(0, ge=0, le=1, description="GPUs of each worker; 0 trains on the CPU")
     cpus_per_worker: int = Field(1, ge=1, description="CPUs of each worker")
-    max_attempts: int = Field(4, ge=1, description="tries of one job when workers or nodes are lost")
+    max_attempts: int = Field(
+        4, ge=1, description="tries of one job when workers or nodes are lost; then the run stops"
+    )
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="time between two checkpoints of a training; there is one after every epoch, too"
+    )
+    stall_minutes: float = Field(
+        15.0, gt=0, description="a training that gives no sign of life for so long is ended and runs again elsewhere"
+    )
+    deadline_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="time after which a training is ended in any case; null: ten times the longest with its recipe so "
+        "far, scaled by FLOPs",
+    )
+    unreachable_minutes: float = Field(
+        2.0, gt=0, description="a worker that does not answer for so long is ended and started anew"
+    )
     max_failures_in_a_row: int = Field(5, ge=1, description="failed candidates in a row that stop the run")
 
 
@@ -160,7 +183,7 @@ class RunConfig(Settings):
         if "group" in kinds.values() and (self.start.weights or "").startswith("torchvision:"):
             raise _at("training.normalization", "group does not fit torchvision's weights; use batch, sync or frozen")
         if self.objective.metric not in METRICS and not self.objective.metric.startswith("AP/"):
-            raise _at("objective.metric", f"{self.objective.metric!r} is none of {', '.join(METRICS)}, AP/CLASS")
+            raise _at("objective.metric", f"{brief(self.objective.metric)} is none of {', '.join(METRICS)}, AP/CLASS")
         if self.objective.mode == "min":
             raise _at("objective.mode", f"'min' is not what {self.objective.metric} is good for; use max")
         architecture = self.start.spec.architecture
@@ -245,20 +268,28 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         UserError: one line per mistake, each with the key, the value and what would be right.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        if path.exists() and not path.is_file():  # a pipe would never end, nor would a device
+            raise UserError(f"config {path}: is no file; give the path of a YAML file")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
     except OSError as error:
         raise UserError(f"config {path}: can't be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:
         raise UserError(f"config {path}: is not text; give the path of a YAML file") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise UserError(f"config {path}:{where} no YAML ({getattr(error, 'problem', None) or error})") from None
+    return read_config(text, str(path), overrides)
+
+
+def read_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config's text, which `source` names in messages; see `load_config`."""
+    try:
+        values = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f"config {source}: {error}") from None
     if not isinstance(values, dict):
-        raise UserError(f"config {path}: holds {type(values).__name__}; a mapping of keys to values is needed")
+        raise UserError(f"config {source}: holds {type(values).__name__}; a mapping of keys to values is needed")
     for override in overrides:
         _override(values, override)
-    return parse_config(values, str(path))
+    return parse_config(values, source)
 
 
 def parse_config(values: dict[str, Any], source: str) -> RunConfig:
@@ -349,20 +380,20 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    if not equals or not all(path.split(".")):
-        raise UserError(f"override {override!r}: is not of the form key.path=value")
+    if not equals or not all(path.split(".")) or path.count(".") >= MAX_DEPTH:
+        raise UserError(f"override {brief(override)}: is not of the form key.path=value")
     *parents, last = path.split(".")
     for key in parents:
         inner = values.get(key)
         if inner is None:
             inner = values[key] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"override {override!r}: {key} holds {inner!r}, which has no keys below it")
+            raise UserError(f"override {brief(override)}: {key} holds {brief(inner)}, which has no keys below it")
         values = inner
     try:
-        values[last] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise UserError(f"override {override!r}: {text!r} is no YAML value") from None
+        values[last] = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f"override {brief(override)}: {brief(text)} is no YAML value ({error})") from None
 
 
 def _at(key: str, reason: str) -> ValueError:
@@ -379,29 +410,33 @@ def _lines(error: ValidationError, values: Any, model: type[BaseModel] = RunConf
         model: what it was checked against.
         prefix: the key below which the values stand.
     """
-    lines = []
-    for item in error.errors():
-        location, kind = item["loc"], item["type"]
-        key = ".".join(filter(None, (prefix, *_keys(location, values, missing=kind == "missing"))))
-        reason = item["msg"].removeprefix("Value error, ")
-        match kind:
-            case "extra_forbidden":
-                known = _known_keys(model, location[:-1])
-                close = difflib.get_close_matches(str(location[-1]), known, n=1)
-                lines.append(f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else _one_of(known)))
-            case "missing":
-                lines.append(f"{key}: missing; this key has no default")
-            case "union_tag_not_found":
-                lines.append(f"{key}.{TAG}: missing; {_one_of(_tags(model, location))}")
-            case "union_tag_invalid":
-                lines.append(f"{key}.{TAG}: {item['ctx']['tag']!r} is unknown; {_one_of(_tags(model, location))}")
-            case "value_error":
-                lines.append(f"{key}: {reason}" if key else reason)
-            case "model_type" | "model_attributes_type" | "dict_type":
-                lines.append(f"{key}: {item['input']!r} is no mapping; give keys with values below it")
-            case _:
-                lines.append(f"{key}: {item['input']!r}: {reason[:1].lower()}{reason[1:]}")
-    return lines
+    items = error.errors()
+    lines = [_line(item, values, model, prefix) for item in items[: MAX_LINES - 1]]
+    return [*lines, f"... and {len(items) - len(lines)} more mistakes"] if len(items) > len(lines) else lines
+
+
+def _line(item: Any, values: Any, model: type[BaseModel], prefix: str) -> str:
+    """The line for one of pydantic's errors."""
+    location, kind = item["loc"], item["type"]
+    key = one_line(".".join(filter(None, (prefix, *_keys(location, values, missing=kind == "missing")))), MAX_VALUE)
+    reason = one_line(item["msg"].removeprefix("Value error, "))
+    match kind:
+        case "extra_forbidden":
+            known = _known_keys(model, location[:-1])
+            close = difflib.get_close_matches(str(location[-1])[:MAX_VALUE], known, n=1)
+            return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else _one_of(known))
+        case "missing":
+            return f"{key}: missing; this key has no default"
+        case "union_tag_not_found":
+            return f"{key}.{TAG}: missing; {_one_of(_tags(model, location))}"
+        case "union_tag_invalid":
+            return f"{key}.{TAG}: {brief(item['ctx']['tag'])} is unknown; {_one_of(_tags(model, location))}"
+        case "value_error":
+            return f"{key}: {reason}" if key else reason
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{key}: {brief(item['input'])} is no mapping; give keys with values below it"
+        case _:
+            return f"{key}: {brief(item['input'])}: {reason[:1].lower()}{reason[1:]}"
 
 
 def _one_of(names: list[str]) -> str:
@@ -416,7 +451,7 @@ def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> Iterat
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int):
             yield str(part)
-            values = values[part]
+            values = values[part] if part < len(values) else None  # a list that is too short has parts missing
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -51,12 +51,12 @@ class SerialSettings(Limits):
     pace: Literal["steady", "generation"] | None = Field(
         None, description="steady goes with paper, generation with paired; null takes the one that fits"
     )
-    confirmations: int = Field(1, ge=0, description="further seeds on which a paired winner must win again")
+    confirmations: int = Field(1, ge=0, le=1000, description="further seeds on which a paired winner must win again")
     num_morphs: int = Field(3, ge=1, le=10, description="random swaps and expands per candidate")
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
     num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
     reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
-    in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
+    in_flight: int = Field(16, ge=1, le=100_000, description="jobs decided but not told; the size of a generation")
     min_blocks: int = Field(8, ge=1, description="fewest serial blocks")
     max_blocks: int = Field(60, ge=1, le=MAX_BLOCKS, description="most serial blocks")
     min_stages: int = Field(4, ge=1, description="fewest encoded stages")
@@ -86,7 +86,7 @@ class ParallelSettings(Limits):
 
     max_subnets: int = Field(3, ge=1, le=5, description="most subnets beside one stage, the paper's K")
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the level ends")
-    in_flight: int = Field(16, ge=1, description="jobs decided but not told; the size of a generation")
+    in_flight: int = Field(16, ge=1, le=100_000, description="jobs decided but not told; the size of a generation")
     inverse_flops_power: float = Field(
         1.0, ge=0, description="a subnet is added to a stage with probability proportional to (1/FLOPs) to this power"
     )

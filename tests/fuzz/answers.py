@@ -39,4 +39,4 @@ def check_message(text: str) -> None:
     lines = text.split("\n")
     assert text and "Traceback" not in text
     assert len(lines) <= MAX_LINES
-    assert all(line.isprintable() and len(line) <= MAX_LINE + 50 for line in lines), text[:2000]
+    assert all(line.isprintable() and len(line) <= MAX_LINE for line in lines), text[:2000]

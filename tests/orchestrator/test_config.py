@@ -258,7 +258,11 @@ def test_overrides_are_yaml_values_at_their_keys(tmp_path: Path) -> None:
         ("serial.n_stuck", "override 'serial.n_stuck': is not of the form key.path=value"),
         ("serial..n_stuck=3", "override 'serial..n_stuck=3': is not of the form key.path=value"),
         ("=3", "override '=3': is not of the form key.path=value"),
-        ("seed=[1", "override 'seed=[1': '[1' is no YAML value"),
+        (
+            "seed=[1",
+            "override 'seed=[1': '[1' is no YAML value (line 1, column 3: no YAML (expected ',' or ']', but got "
+            "'<stream end>'))",
+        ),
         ("data.format.x=1", "override 'data.format.x=1': format holds 'shapes', which has no keys below it"),
         ("serial.n_stuk=3", "serial.n_stuk: unknown key; did you mean n_stuck?"),
     ],
@@ -276,7 +280,7 @@ def test_a_wrong_override_is_answered(tmp_path: Path, override: str, line: str) 
         ("seed: [1,\nstart", "line 2, column 6: no YAML (expected ',' or ']', but got '<stream end>')"),
         ("- seed\n", "holds list; a mapping of keys to values is needed"),
         ("", "holds NoneType; a mapping of keys to values is needed"),
-        ("seed: !!python/object:os.system {}", "line 1, column 7: no YAML (could not determine a constructor for the"),
+        ("seed: !!python/object:os.system {}", "line 1, column 7: no YAML (found a tag (!); write the"),
     ],
 )
 def test_a_file_that_is_no_config_is_answered_with_the_place(tmp_path: Path, text: str, line: str) -> None:
