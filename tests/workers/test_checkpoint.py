@@ -2,9 +2,13 @@
 
 import json
 import logging
+import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,7 @@ from models.morphism import Expand, Swap, apply_all
 from workers.checkpoint import SHARE_OF_TIME, Checkpoint, Continuation, Generators, fingerprint
 from workers.classification import pretrain
 from workers.data import open_classification_data
-from workers.data.interface import DetectionData
+from workers.data.interface import ClassificationData, DetectionData
 from workers.detection import train_detector
 from workers.optimization import build_optimizer
 from workers.settings import DetectorSettings, ShapesClassification, TrainingSettings
@@ -140,10 +144,35 @@ class Training:
         assert result.notes == self.undisturbed.notes
 
 
+@dataclass
+class FileStore:
+    """A file; it kills its process after so many writes."""
+
+    path: Path
+    num_writes: int
+
+    def read(self) -> bytes | None:
+        return None
+
+    def write(self, data: bytes) -> None:
+        self.path.write_bytes(data)
+        self.num_writes -= 1
+        if self.num_writes == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_crops() -> ClassificationData:
+    return open_classification_data(ShapesClassification(format="shapes", num_train=72, num_val=24))
+
+
+def pretrain_until_killed(task: Task, path: Path, num_writes: int) -> None:
+    pretrain(task, data=open_crops(), checkpoints=FileStore(path, num_writes))
+
+
 @pytest.fixture(scope="module")
 def trainings(make_task: MakeTask, shapes: DetectionData, detector: DetectorSettings) -> Callable[[str], Training]:
     """Trainings by name, each with its undisturbed result; checkpoints are written after every step."""
-    crops = open_classification_data(ShapesClassification(format="shapes", num_train=72, num_val=24))
+    crops = open_crops()
     settings = make_task().training.merged({"epochs": 2})
 
     def detect(task: Task, **given: Any) -> TrainingResult:
@@ -221,6 +250,17 @@ def test_a_training_that_an_exception_ended_goes_on_from_the_last_checkpoint(tra
         training(store, Interruption(after_steps=STEPS_PER_EPOCH, raising=True))
     training.check(training(store, going_on))
     assert going_on.num_asked == NUM_STEPS - STEPS_PER_EPOCH + 1  # it was raised before the step's checkpoint
+
+
+def test_a_training_whose_process_was_killed_goes_on_in_another(pretraining: Training, tmp_path: Path) -> None:
+    path, going_on = tmp_path / "checkpoint", Interruption()
+    process = get_context("spawn").Process(target=pretrain_until_killed, args=(pretraining.task, path, 5))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    process.close()
+    pretraining.check(pretraining(MemoryStore(path.read_bytes()), going_on))
+    assert going_on.num_asked == NUM_STEPS - 5
 
 
 def test_writing_checkpoints_changes_nothing(training: Training) -> None:

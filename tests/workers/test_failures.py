@@ -1,5 +1,6 @@
 """Whose fault an error of a training is."""
 
+import importlib
 import subprocess
 import sys
 
@@ -105,7 +106,7 @@ def test_a_long_message_becomes_a_short_line() -> None:
 @pytest.mark.parametrize("name", sorted(name for name in TYPES if not name.startswith("builtins.")))
 def test_every_type_of_the_table_is_there_under_its_name(name: str) -> None:
     module, _, attribute = name.rpartition(".")
-    found = getattr(sys.modules[module], attribute)
+    found = getattr(importlib.import_module(module), attribute)
     assert f"{found.__module__}.{found.__qualname__}" == name
 
 
