@@ -226,6 +226,8 @@ def _percent(score: float | None) -> str:
 def _progress(progress: Progress | None) -> str:
     if progress is None:
         return "getting ready"
+    if progress.phase != "training":
+        return f"{progress.phase}  {progress.images_per_second:.0f} images/s" if progress.step else progress.phase
     return (
         f"epoch {min(progress.epoch, progress.num_epochs)}/{progress.num_epochs}  loss {progress.loss:.3f}  "
         f"{100 * progress.step / progress.num_steps:.0f} %  {progress.images_per_second:.0f} images/s"
