@@ -14,8 +14,8 @@ Invariant: ``Architecture.parse(str(a)) == a`` for every architecture, and every
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal, NoReturn, get_args
 
 from models.wording import brief
@@ -102,6 +102,7 @@ def _print(block: str, stages: tuple[str, ...], subnets: tuple[int, ...]) -> str
     return f"{serial}+({','.join(map(str, subnets))})" if subnets else serial
 
 
+@lru_cache(maxsize=256)  # an encoding that is read is checked again as a value, and soon met again
 def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
     """The parts of an encoding, or an `ArchitectureError`."""
     position = 0
@@ -192,7 +193,7 @@ class BlockShape:
     shortcut: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NetworkSpec:
     """All that a backbone module is built from.
 
@@ -224,52 +225,38 @@ class NetworkSpec:
             raise ValueError(
                 f"shortcuts: {brief(self.shortcuts)} are not {self.architecture.num_blocks} letters of i, s and p"
             )
-        for block in self.blocks:
-            plain = block.in_channels == block.out_channels
-            fits = {
-                IDENTITY: plain and block.stride == 1,
-                SUBSAMPLE: plain and block.stride == 2,
-                PROJECTION: True,
-            }
-            if not fits[block.shortcut]:
-                raise ValueError(
-                    f"shortcuts: block {block.position} of stage {block.stage + 1} of {self.architecture} "
-                    f"can't have the shortcut '{SHORTCUT_NAMES[block.shortcut]}'"
-                )
+        _ = self.stages  # refuses a shortcut where none of its kind can be
 
     @classmethod
     def fresh(cls, architecture: Architecture, stem: str = "deep", base_channels: int = 64) -> "NetworkSpec":
         """The spec of a fresh build: a projection wherever stride or channels change, else the identity."""
+        projected = cls(architecture, PROJECTION * architecture.num_blocks, stem, base_channels)
         letters = "".join(
-            PROJECTION if stride == 2 or inner != outer else IDENTITY
-            for _, _, stride, inner, _, outer in _shapes(architecture, base_channels)
+            PROJECTION if block.stride == 2 or block.in_channels != block.out_channels else IDENTITY
+            for block in projected.blocks
         )
         return cls(architecture, letters, stem, base_channels)
 
-    @cached_property
+    @property
     def blocks(self) -> tuple[BlockShape, ...]:
         """The serial blocks in order."""
-        return tuple(
-            BlockShape(
-                stage=stage,
-                position=position,
-                stride=stride,
-                in_channels=inner,
-                mid_channels=mid,
-                out_channels=outer,
-                shortcut=letter,
-            )
-            for (stage, position, stride, inner, mid, outer), letter in zip(
-                _shapes(self.architecture, self.base_channels), self.shortcuts, strict=True
-            )
-        )
+        return tuple(chain.from_iterable(self.stages))
 
-    @cached_property
+    @property
     def stages(self) -> tuple[tuple[BlockShape, ...], ...]:
         """The serial blocks by stage."""
-        return tuple(tuple(group) for _, group in groupby(self.blocks, key=lambda block: block.stage))
+        stages = []
+        channels = inner = self.base_channels
+        first = 0
+        for number, letters in enumerate(self.architecture.stages):
+            shortcuts = self.shortcuts[first : first + len(letters)]
+            stages.append(_stage(self.architecture.block, number, letters, shortcuts, channels, inner))
+            channels <<= letters.count("d")
+            inner = stages[-1][-1].out_channels
+            first += len(letters)
+        return tuple(stages)
 
-    @cached_property
+    @property
     def stage_channels(self) -> tuple[int, ...]:
         """Channels that leave each stage."""
         return tuple(stage[-1].out_channels for stage in self.stages)
@@ -292,17 +279,44 @@ class NetworkSpec:
         raise ValueError(f"network: {brief(values)} has no architecture, shortcuts, stem and base_channels")
 
 
-def _shapes(architecture: Architecture, base_channels: int) -> list[tuple[int, int, int, int, int, int]]:
-    """(stage, position, stride, in, mid, out) of every serial block."""
-    expansion = 1 if architecture.block == "BB" else 4
-    widening = 2 if architecture.block == "XB" else 1
-    channels = inner = base_channels
+@lru_cache(maxsize=512)  # a search meets the same few stages in network after network
+def _stage(block: str, number: int, letters: str, shortcuts: str, channels: int, inner: int) -> tuple[BlockShape, ...]:
+    """The blocks of one stage.
+
+    Args:
+        block: the type of block.
+        number: the stage's, from 0.
+        letters: its part of the encoding.
+        shortcuts: one letter per block.
+        channels: the blocks' channels n before the stage.
+        inner: channels that enter the stage.
+
+    Raises:
+        ValueError: if a block can't have its shortcut.
+    """
+    expansion = 1 if block == "BB" else 4
+    widening = 2 if block == "XB" else 1
     shapes = []
-    for stage, letters in enumerate(architecture.stages):
-        for position, letter in enumerate(letters):
-            channels *= 2 if letter == "d" else 1
-            stride = 2 if stage > 0 and position == 0 else 1
-            outer = channels * expansion
-            shapes.append((stage, position, stride, inner, channels * widening, outer))
-            inner = outer
-    return shapes
+    for position, (letter, shortcut) in enumerate(zip(letters, shortcuts, strict=True)):
+        channels *= 2 if letter == "d" else 1
+        stride = 2 if number > 0 and position == 0 else 1
+        outer = channels * expansion
+        plain = IDENTITY if stride == 1 else SUBSAMPLE
+        if shortcut != PROJECTION and (inner != outer or shortcut != plain):
+            raise ValueError(
+                f"shortcuts: block {position} of stage {number + 1}, {brief(letters)}, "
+                f"can't have the shortcut '{SHORTCUT_NAMES[shortcut]}'"
+            )
+        shapes.append(
+            BlockShape(
+                stage=number,
+                position=position,
+                stride=stride,
+                in_channels=inner,
+                mid_channels=channels * widening,
+                out_channels=outer,
+                shortcut=shortcut,
+            )
+        )
+        inner = outer
+    return tuple(shapes)

@@ -8,6 +8,7 @@ normalisation, additions and interpolation do not. The papers' "FLOPs" are these
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from models.architecture import PROJECTION, BlockShape, NetworkSpec
 
@@ -88,14 +89,9 @@ def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int 
     block_type = spec.architecture.block
     stages, subnets = [], []
     for shapes in spec.stages:
-        stage = Cost()
-        for shape in shapes:
-            size, incoming = _strided(size, shape.stride), size
-            stage += _block_cost(block_type, shape, incoming, size)
-        # `up` runs at the stage's own resolution, before its output is enlarged to the incoming one
-        up = _conv(shapes[-1].out_channels, shapes[0].in_channels, 1, size, bias=True)
+        stage, subnet, size = _stage_costs(block_type, shapes, size)
         stages.append(stage)
-        subnets.append(stage + up)
+        subnets.append(subnet)
     head = Cost()
     if num_classes is not None:
         channels = spec.stage_channels[-1]
@@ -112,6 +108,18 @@ def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int 
 def subnet_macs(spec: NetworkSpec, height: int, width: int) -> tuple[int, ...]:
     """Multiply-adds of one subnet of each stage with its `up`, by which section 3.2 samples."""
     return tuple(subnet.macs for subnet in backbone_costs(spec, height, width).subnets)
+
+
+@lru_cache(maxsize=512)  # a search meets the same few stages in network after network
+def _stage_costs(block_type: str, shapes: tuple[BlockShape, ...], size: Size) -> tuple[Cost, Cost, Size]:
+    """The costs of a stage and of one subnet beside it, and the size of its output."""
+    stage = Cost()
+    for shape in shapes:
+        size, incoming = _strided(size, shape.stride), size
+        stage += _block_cost(block_type, shape, incoming, size)
+    # `up` runs at the stage's own resolution, before its output is enlarged to the incoming one
+    up = _conv(shapes[-1].out_channels, shapes[0].in_channels, 1, size, bias=True)
+    return stage, stage + up, size
 
 
 def _stem_cost(spec: NetworkSpec, size: Size) -> tuple[Cost, Size]:
