@@ -15,6 +15,7 @@ from rich.text import Text
 
 from models.architecture import SHORTCUT_NAMES, NetworkSpec
 from models.costs import backbone_costs
+from models.wording import one_line
 from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Record
@@ -51,7 +52,7 @@ class ConsoleObserver:
         row = history.trials.rows[outcome["index"]]
         metric = self._config.objective.metric
         if outcome["status"] == "failed":
-            what = f"failed: {outcome['error']}"
+            what = f"failed: {one_line(outcome['error'])}"
         elif outcome["score"] is not None:
             what = f"{metric} {_percent(outcome['score'])}"
         else:
@@ -179,7 +180,7 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
             "" if row["parent"] is None else str(row["parent"]),
             _percent(row.get("score")),
             f"{row['gflops']:.4f}",
-            row["status"] if row["status"] != "failed" else f"failed: {row['error']}",
+            row["status"] if row["status"] != "failed" else f"failed: {one_line(row['error'])}",
             f"{row['seconds']:.0f}" if "seconds" in row else "",
             row.get("worker", ""),
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
+from models.wording import one_line
 from workers.data import imagefolder, shapes, voc
 from workers.data.interface import ClassificationData, DataReport, DetectionData
 from workers.settings import (
@@ -75,7 +76,10 @@ def _refusing(key: str) -> Iterator[None]:
     """Before a run starts, what can't be read is for its user to correct."""
     try:
         yield
+    except ValueError as error:  # the names in it may be anything
+        raise ValueError(one_line(str(error))) from error
     except OSError as error:
         raise ValueError(
-            f"{key}: {error.filename} can't be read ({error.strerror}); correct its permissions or its storage"
+            f"{key}: {one_line(str(error.filename), 500)} can't be read ({error.strerror}); correct its permissions "
+            "or its storage"
         ) from error

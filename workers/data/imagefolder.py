@@ -3,13 +3,15 @@
 Invariant: the classes are the training split's folders, sorted by name; a split's images are sorted by path.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
+from models.wording import brief
 from workers.data.interface import Cache, ClassificationData, DataReport, Image, Room, channels_first
-from workers.data.reading import decoding
+from workers.data.reading import check_class_name, leads_out, opened, rgb
 from workers.settings import ImageFolderData
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -37,11 +39,11 @@ class _Folder:
 
     def _read(self, index: int) -> Image:
         path = self._files[index][0]
-        with decoding(path, "replace or remove it"), PillowImage.open(path) as stored:
+        with opened(path, "replace or remove it") as stored:
             width, height = stored.size
             scale = self._side / min(width, height)
             size = max(self._side, round(width * scale)), max(self._side, round(height * scale))
-            pixels = np.asarray(stored.convert("RGB").resize(size, PillowImage.Resampling.BILINEAR))
+            pixels = np.asarray(rgb(stored).resize(size, PillowImage.Resampling.BILINEAR))
         top, left = (size[1] - self._side) // 2, (size[0] - self._side) // 2
         return channels_first(pixels[top : top + self._side, left : left + self._side])
 
@@ -56,15 +58,18 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
     """
     root = Path(settings.root)
     if not root.is_dir():
-        raise ValueError(f"{key}.root: {settings.root!r} is no folder; it must hold SPLIT/CLASS/*.jpg")
+        raise ValueError(f"{key}.root: {brief(settings.root)} is no folder; it must hold SPLIT/CLASS/*.jpg")
     class_names: tuple[str, ...] = ()
     splits = []
     for name in ("train", "val"):
         split = getattr(settings, name)
         folder = root / split
-        if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"{key}.{name}: {split!r} is no folder in {root}; it must hold a folder per class")
-        found = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+        if leads_out(split) or not folder.is_dir():
+            raise ValueError(f"{key}.{name}: {brief(split)} is no folder in {root}; it must hold a folder per class")
+        try:
+            found = tuple(sorted(check_class_name(entry.name) for entry in folder.iterdir() if entry.is_dir()))
+        except ValueError as error:
+            raise ValueError(f"{key}.{name}: {folder} has a folder that can't be a class ({error})") from None
         class_names = class_names or found
         if len(class_names) < 2:
             raise ValueError(
@@ -97,7 +102,10 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
 def _list(folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str) -> list[tuple[Path, int]]:
     files = []
     for name in found:
-        images = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES)
+        with os.scandir(folder / name) as entries:  # which mostly knows files from pipes without asking the disk
+            images = sorted(
+                Path(entry.path) for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file()
+            )
         if not images:
             raise ValueError(f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there")
         files += [(path, class_names.index(name)) for path in images]

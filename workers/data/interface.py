@@ -15,6 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.wording import one_line
+
 Image = NDArray[np.uint8]
 Value = TypeVar("Value")
 
@@ -180,7 +182,7 @@ class Problems:
 
     def add(self, kind: str, where: str) -> None:
         """Count one problem; `where` is a file, with a value where that helps."""
-        self._found.setdefault(kind, []).append(where)
+        self._found.setdefault(kind, []).append(one_line(where))
 
     def count(self, *kinds: str) -> int:
         """How many of these kinds were found."""

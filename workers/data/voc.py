@@ -8,12 +8,13 @@ outside their image. ``difficult`` objects are ignored: left out of training, an
 evaluation.
 
 A file is found by its image id in the split's list; paths and file names inside annotations are not used, and
-an id that leads out of the data's folder is refused.
+an id or a split that leads out of the data's folder is refused (see `workers.data.reading` on links).
 
 Invariant: what is read is either in the data set or counted in the report, and no image is decoded to know
 it. Storage that fails is an `OSError`, never something left out.
 """
 
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse as parse_xml
 from PIL import Image as PillowImage
 
+from models.wording import brief, one_line
 from workers.data.interface import (
     Cache,
     DataReport,
@@ -35,10 +37,12 @@ from workers.data.interface import (
     Target,
     channels_first,
 )
-from workers.data.reading import decoding
+from workers.data.reading import check_class_name, leads_out, opened, rgb
 from workers.settings import VocData
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+
+MAX_ANNOTATION_BYTES = 16 * 2**20
 
 # Kinds of problems in a report.
 NO_AREA = "box without area"
@@ -110,10 +114,9 @@ class _Split:
     def _read(self, index: int) -> Image:
         annotated = self._annotated[index]
         with (
-            decoding(annotated.path, "replace it or take it off its list"),
-            PillowImage.open(annotated.path) as stored,
+            opened(annotated.path, "replace it or take it off its list") as stored,
         ):
-            resized = stored.convert("RGB").resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
+            resized = rgb(stored).resize(self._resized(annotated), PillowImage.Resampling.BILINEAR)
         return channels_first(np.asarray(resized))
 
 
@@ -132,7 +135,7 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
     root = Path(settings.root)
     if not root.is_dir():
         raise ValueError(
-            f"{key}.root: {settings.root!r} is no folder; it must hold JPEGImages, Annotations and "
+            f"{key}.root: {brief(settings.root)} is no folder; it must hold JPEGImages, Annotations and "
             "ImageSets/Main, or VOC2007 and the like with these"
         )
     reader = _Reader(settings, root, key)
@@ -193,11 +196,13 @@ class _Reader:
 
     def _ids(self, part: str, split: str) -> list[str]:
         path = self._folder(split) / "ImageSets" / "Main" / f"{split.rpartition('/')[2]}.txt"
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise ValueError(f"{self._key}.{part}: {split!r} leads out of {self._root}; name a split such as train")
+        if leads_out(split):
+            raise ValueError(
+                f"{self._key}.{part}: {brief(split)} leads out of {self._root}; name a split such as train"
+            )
         if not path.is_file():
             raise ValueError(
-                f"{self._key}.{part}: split {split!r} needs the file {path} with one image id per line; "
+                f"{self._key}.{part}: split {brief(split)} needs the file {path} with one image id per line; "
                 "it does not exist"
             )
         try:
@@ -217,12 +222,11 @@ class _Reader:
         folder = self._folder(split)
         annotation = folder / "Annotations" / f"{image_id}.xml"
         image = folder / "JPEGImages" / image_id
-        for path in (annotation, image):
-            if not path.resolve().is_relative_to(self._root.resolve()):
-                raise ValueError(
-                    f"{self._key}.root: image id {image_id!r} of {split!r} leads out of {self._root}; "
-                    "give ids of files in it"
-                )
+        if leads_out(image_id):
+            raise ValueError(
+                f"{self._key}.root: image id {brief(image_id)} of {brief(split)} leads out of {self._root}; "
+                "give ids of files in it"
+            )
         try:
             path, width, height = _header(image)
             written = _boxes(annotation)
@@ -279,7 +283,7 @@ def _header(image: Path) -> tuple[Path, int, int]:
     if path is None:
         raise _Invalid(NO_IMAGE, candidates[0], f"it does not exist, nor with {', '.join(SUFFIXES[1:3])}")
     try:
-        with decoding(path, "replace it"), PillowImage.open(path) as stored:
+        with opened(path, "replace it") as stored:
             return path, stored.width, stored.height
     except ValueError as error:
         raise _Invalid(NO_IMAGE, path, f"it can't be read ({error.__cause__})") from error
@@ -288,11 +292,14 @@ def _header(image: Path) -> tuple[Path, int, int]:
 def _boxes(annotation: Path) -> list[_Box]:
     """The objects as written."""
     try:
+        found = annotation.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_ANNOTATION_BYTES:
+            raise ValueError(f"it is no file of at most {MAX_ANNOTATION_BYTES} bytes")
         return [_box(element) for element in parse_xml(annotation).iterfind("object")]
     except FileNotFoundError as error:
         raise _Invalid(NO_ANNOTATION, annotation, "it does not exist") from error
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
-        raise _Invalid(NO_ANNOTATION, annotation, f"it can't be read ({error})") from error
+        raise _Invalid(NO_ANNOTATION, annotation, f"it can't be read ({one_line(str(error), 300)})") from error
 
 
 def _check_box(box: _Box, width: int, height: int, annotation: Path) -> None:
@@ -322,13 +329,14 @@ def _box(element: Element) -> _Box:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise ValueError("an object without a name")
+    check_class_name(name)
     values = []
     for corner in ("xmin", "ymin", "xmax", "ymax"):
         text = element.findtext(f"bndbox/{corner}")
         try:
             values.append(float(text or ""))
         except ValueError as error:
-            raise ValueError(f"{corner} of {name} is {text!r}, not a number") from error
+            raise ValueError(f"{corner} of {name} is {brief(text)}, not a number") from error
     if not np.isfinite(values).all():
         raise ValueError(f"the box of {name} is {values}, not finite")
     left, top, right, bottom = values
