@@ -5,6 +5,7 @@ plain lines, one per outcome.
 """
 
 import time
+from itertools import accumulate
 from typing import Any
 
 from rich import box
@@ -115,15 +116,15 @@ class ConsoleObserver:
 
 def summary_table(config: RunConfig, history: History) -> Table:
     """Start, best after each phase, and the best of all; seconds are all workers' training until then."""
-    state, rows = history.state, history.trials.rows
+    rows = history.trials.rows
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("", "job", "encoding", "GFLOPs", config.objective.metric, "worker seconds"):
         table.add_column(column, justify="left" if column in ("", "encoding") else "right", overflow="fold")
+    seconds = [0.0, *accumulate(spent or 0.0 for spent in rows.column("seconds"))]
     for name, index, score in phases(history):
-        row = rows[index]
-        spent = sum(rows[number].get("seconds", 0.0) for number in range(index + 1))
+        row, spent = rows[index], seconds[index + 1]
         table.add_row(name, str(index), row["architecture"], f"{row['gflops']:.4f}", _percent(score), f"{spent:.0f}")
-    if not state.population:
+    if not history.state.population:
         table.add_row("nothing finished yet")
     return table
 
@@ -136,17 +137,15 @@ def phases(history: History) -> list[tuple[str, int, float]]:
     found: dict[str, tuple[int, float]] = {}
     better = history.algorithm.settings.objective.better
     for index, score in history.baselines:
-        row = history.trials.rows[index]
-        if row["role"] == "start" and row["phase"] == "serial":
+        job = history.state.population[index].job
+        if job.role == "start" and job.phase == "serial":
             found["start"] = index, score
-        name = f"serial {row['round']}" if row["phase"] == "serial" else row["phase"]
+        name = f"serial {job.round}" if job.phase == "serial" else job.phase
         if name not in found or better(score, found[name][1]):
             found[name] = index, score
-    final = next(
-        (row for row in history.trials.rows.values() if row["role"] == "final" and row.get("score") is not None), None
-    )
-    if final is not None:
-        found["full training"] = final["index"], final["score"]
+    for phase, _, index in history.state.results:
+        if phase == "final":
+            found["full training"] = index, history.state.population[index].score
     if history.state.best_overall:
         found["best"] = history.state.best_overall.index, history.state.best_overall.score
     return [(name, index, score) for name, (index, score) in found.items()]
@@ -170,7 +169,7 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
     for column in columns:
         right = column in ("job", "parent", config.objective.metric, "GFLOPs", "seconds")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in list(history.trials.rows.values())[-last:]:
+    for row in history.trials.rows.since(max(0, len(history.trials.rows) - last)):
         star = " *" if row["is_best"] else ""
         table.add_row(
             str(row["index"]) + star,
@@ -178,11 +177,11 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
             row["role"],
             row["architecture"],
             "" if row["parent"] is None else str(row["parent"]),
-            _percent(row.get("score")),
+            _percent(row["score"]),
             f"{row['gflops']:.4f}",
             row["status"] if row["status"] != "failed" else f"failed: {one_line(row['error'])}",
-            f"{row['seconds']:.0f}" if "seconds" in row else "",
-            row.get("worker", ""),
+            f"{row['seconds']:.0f}" if row["seconds"] is not None else "",
+            row["worker"],
         )
     return table
 

@@ -26,15 +26,15 @@ proposed_at, finished_at  UTC
 
 import io
 import json
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.architecture import NetworkSpec
 from models.costs import backbone_costs
 from orchestrator.journal import Record
-from orchestrator.search.protocol import Job
+from orchestrator.rows import Row, Rows
 from workers.storage import RunFolder, write_atomically
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -81,89 +81,80 @@ class Trials:
     def __init__(self, image_size: tuple[int, int]) -> None:
         """Costs are counted for images of this (height, width)."""
         self._image_size = image_size
-        self._best: int | None = None
         self._running: set[int] = set()
-        self.rows: dict[int, dict[str, Any]] = {}
+        self.rows = Rows(SCHEMA, marks=("is_baseline", "is_best"))
 
     def apply(self, record: Record) -> None:
         """Take one record of the journal."""
         match record["type"]:
             case "decided":
-                job = Job.from_dict(record["job"])
-                self.rows[job.index] = self._row(job, record["time"])
+                assert record["job"]["index"] == len(self.rows), "jobs are decided in the order of their indices"
+                self.rows.append(self._row(record))
             case "opened" | "ended":  # whatever ran then does so no longer
                 for index in self._running:
-                    self.rows[index]["status"] = "pending"
+                    self.rows.update(index, {"status": "pending"})
                 self._running.clear()
             case "dispatched":
                 self._running.add(record["index"])
-                self.rows[record["index"]] |= {
-                    "status": "running",
-                    "worker": record["worker"],
-                    "attempts": record["attempt"] + 1,
-                }
+                self.rows.update(
+                    record["index"],
+                    {"status": "running", "worker": record["worker"], "attempts": record["attempt"] + 1},
+                )
             case "told":
                 self._told(record)
 
     def to_frame(self) -> pd.DataFrame:
         """The table for pandas."""
-        frame: pd.DataFrame = self._table().to_pandas()
+        frame: pd.DataFrame = pa.concat_tables(self.rows.tables()).to_pandas()
         return frame
 
     def write(self, folder: RunFolder) -> None:
         """Write the table to the run's ``trials.parquet``."""
         sink = io.BytesIO()
-        pq.write_table(self._table(), sink)
+        with pq.ParquetWriter(sink, SCHEMA) as writer:
+            for table in self.rows.tables():
+                writer.write_table(table)
         write_atomically(folder.trials, sink.getvalue())
 
-    def _row(self, job: Job, proposed_at: float) -> dict[str, Any]:
-        costs = backbone_costs(job.spec, *self._image_size)
+    def _row(self, decided: Record) -> Row:
+        job = decided["job"]
+        costs = backbone_costs(NetworkSpec.from_dict(job["spec"]), *self._image_size).total
         return {
-            "index": job.index,
-            "kind": job.kind,
-            "role": job.role,
-            "phase": job.phase,
-            "round": job.round,
-            **job.spec.to_dict(),
-            "parent": job.parent,
-            "backbone": job.backbone,
-            "morphs": " ".join(map(str, job.morphs)),
-            "seed": " ".join(map(str, job.seed)),
-            "recipe": job.recipe,
+            **{name: job[name] for name in ("index", "kind", "role", "phase", "round", "parent", "backbone", "recipe")},
+            **job["spec"],
+            "morphs": " ".join(job["morphs"]),
+            "seed": " ".join(map(str, job["seed"])),
             "status": "pending",
             "gflops": costs.macs / 1e9,
             "parameters": costs.parameters,
             "attempts": 0,
-            "is_baseline": False,
-            "is_best": False,
-            "proposed_at": _microseconds(proposed_at),
+            "proposed_at": _microseconds(decided["time"]),
         }
 
     def _told(self, record: Record) -> None:
         outcome, result, state = record["outcome"], record["result"], record["state"]
-        self._running.discard(outcome["index"])
-        self.rows[outcome["index"]] |= {
-            "status": outcome["status"],
-            "score": outcome["score"],
-            "metrics": json.dumps(outcome["metrics"]),
-            "error": outcome["error"],
-            "seconds": result["finished_at"] - result["started_at"],
-            "worker": result["worker"],
-            "attempts": max(result["attempt"] + 1, self.rows[outcome["index"]]["attempts"]),
-            "peak_memory_bytes": result["peak_memory_bytes"],
-            "notes": "; ".join(result["notes"]),
-            "finished_at": _microseconds(result["finished_at"]),
-        }
+        index = outcome["index"]
+        self._running.discard(index)
+        self.rows.update(
+            index,
+            {
+                "status": outcome["status"],
+                "score": outcome["score"],
+                "metrics": json.dumps(outcome["metrics"]),
+                "error": outcome["error"],
+                "seconds": result["finished_at"] - result["started_at"],
+                "worker": result["worker"],
+                "attempts": max(result["attempt"] + 1, self.rows[index]["attempts"]),
+                "peak_memory_bytes": result["peak_memory_bytes"],
+                "notes": "; ".join(result["notes"]),
+                "finished_at": _microseconds(result["finished_at"]),
+            },
+        )
+        self.rows.finish(index)  # outcomes are told in the order of the jobs' indices
         if state["baseline"]:
-            self.rows[state["baseline"]["index"]]["is_baseline"] = True
-        if state["best_overall"] and state["best_overall"]["index"] != self._best:
-            if self._best is not None:
-                self.rows[self._best]["is_best"] = False
-            self._best = state["best_overall"]["index"]
-            self.rows[self._best]["is_best"] = True
-
-    def _table(self) -> pa.Table:
-        return pa.Table.from_pylist(list(self.rows.values()), schema=SCHEMA)
+            self.rows.marks["is_baseline"].add(state["baseline"]["index"])
+        if state["best_overall"]:
+            self.rows.marks["is_best"] = {state["best_overall"]["index"]}
 
 
 def _microseconds(seconds: float) -> int:
