@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.architecture import Architecture, NetworkSpec
 from models.blocks import DeepStem, ResNetStem, make_block
 from models.subnets import Subnet
+from models.wording import one_line
 
 
 class Backbone(nn.Module):
@@ -144,4 +145,4 @@ def few(keys: list[str]) -> str:
     """The first few of these keys, for a message."""
     if not keys:
         return "nothing"
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+    return ", ".join(one_line(key, 100) for key in keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")

@@ -6,6 +6,7 @@ tensors.
 
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import torch
@@ -76,7 +77,7 @@ def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
         try:
             state, metadata = unpack(data)
             stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"start.weights: {path} is broken ({error}); write or copy it again") from error
         if stored != spec:
             raise ValueError(
@@ -86,12 +87,31 @@ def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
             )
         return state
     try:
+        _refuse_compression(data)
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler may raise anything on bytes that are no pickle
         raise ValueError(
             f"start.weights: {path} is broken, or holds more than tensors ({type(error).__name__}); save "
             "model.state_dict() with torch.save"
         ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) and _is_plain(loaded[key]) for key in loaded):
         raise ValueError(f"start.weights: {path} is no state dict of tensors; save model.state_dict()")
     return loaded
+
+
+def _refuse_compression(data: bytes) -> None:
+    """Refuse an archive that is not torch's, which compresses nothing: a small one could fill the memory."""
+    file = io.BytesIO(data)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers stand in memory one by one."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_meta or value.is_complex())
+    )
