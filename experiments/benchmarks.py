@@ -39,6 +39,7 @@ from orchestrator.runs import open_run
 from workers.data import open_detection_data
 from workers.detection import train_detector
 from workers.settings import DetectionDataSettings, DetectorSettings
+from workers.storage import LocalFolder
 from workers.task import Task
 
 RECIPE = Path(__file__).parent / "shapes.yaml"
@@ -78,10 +79,10 @@ def small_search(folder: Path, num_workers: int, *changes: str) -> tuple[RunConf
     """Run a short steady search through the whole orchestrator; returns its candidates with their times."""
     overrides = (*SMALL, f"fleet.num_workers={num_workers}", f"budget.max_candidates={NUM_CANDIDATES}", *changes)
     config = load_config(RECIPE, overrides)
-    run, _ = open_run(config, folder)
+    run, _ = open_run(config, LocalFolder(folder))
     driver = Driver(config, run, ConsoleObserver(config, Console(quiet=True)))
     driver.run()
-    trials = pd.read_parquet(run.trials)
+    trials = pd.read_parquet(folder / "trials.parquet")
     candidates = trials[(trials["role"] == "candidate") & (trials["status"] == "completed")].copy()
     candidates["finished"] = candidates["finished_at"].astype("int64") / 1e6
     candidates["started"] = candidates["finished"] - candidates["seconds"]

@@ -8,17 +8,17 @@ reignition included, and never morphed. Trains on this machine, without Ray, one
 """
 
 import argparse
-from pathlib import Path
 
 from models.architecture import NetworkSpec
-from orchestrator.config import RunConfig, load_config
+from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Journal
+from orchestrator.runs import stored_config
 from orchestrator.search.protocol import Job, SearchState
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.detection import train_detector
-from workers.storage import RunFolder
+from workers.run_folder import RunFolder
 from workers.task import Task, TrainingResult
 
 
@@ -70,10 +70,10 @@ def train_control(config: RunConfig, jobs: list[Job]) -> list[tuple[Job, Trainin
 def main() -> None:
     """Print start, control and best of a finished run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("run", help="a run's folder, or its URI")
     folder = RunFolder(parser.parse_args().run)
-    config = load_config(folder.config)
-    state = History.fold(config, Journal(folder.journal)).state
+    config = stored_config(folder)
+    state = History.fold(config, Journal(folder.storage)).state
     assert state.best_overall is not None, "the run has no finished job yet"
     jobs = lineage(state, state.best_overall.index)
     metric = config.objective.metric

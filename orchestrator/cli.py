@@ -8,16 +8,13 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 
 from models.architecture import Architecture, NetworkSpec
 from orchestrator.errors import RunStopped, UserError
-
-if TYPE_CHECKING:
-    from workers.storage import RunFolder
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +24,9 @@ app = typer.Typer(
 )
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
-RunPath = Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)]
+RunAddress = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's folder, or s3://bucket/prefix.", show_default=False)
+]
 
 
 def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
@@ -56,7 +55,10 @@ def _fail(text: str, code: int) -> NoReturn:
 @_one_line_errors
 def search(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as experiments/shapes.yaml.", show_default=False)],
-    run: Annotated[Path, typer.Option(help="The run's folder; a run that is there goes on.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Option(help="The run's folder, or s3://bucket/prefix; a run that is there goes on.", show_default=False),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Keys to set otherwise.", show_default=False),
@@ -66,28 +68,33 @@ def search(
     from orchestrator.config import advice, check_environment, load_config
     from orchestrator.console import ConsoleObserver, summary_table
     from orchestrator.driver import Driver
-    from orchestrator.runs import RunLock, open_run
+    from orchestrator.runs import RunLock, open_run, storage_of
 
     settings = load_config(config, overrides or [])
+    storage = storage_of(run)
     reports = check_environment(settings)
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    lock = RunLock(run)
+    if not storage.is_local:
+        console.print(f"{run}: making sure that no other driver works on it", soft_wrap=True)
+    lock = RunLock(storage)
     if not lock.acquire():
         raise UserError(
             f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
         )
-    folder, changed = open_run(settings, run)
-    for note in advice(settings):
-        console.print(note, soft_wrap=True)
-    for key, report in zip(("data", "reignition.data"), reports, strict=False):
-        for line in report.lines():
-            console.print(f"{key}: {line}", soft_wrap=True)
-    observer = ConsoleObserver(settings, console)
-    driver = Driver(settings, folder, observer)
+    observer: ConsoleObserver | None = None
     try:
+        folder, changed = open_run(settings, storage)
+        for note in advice(settings):
+            console.print(note, soft_wrap=True)
+        for key, report in zip(("data", "reignition.data"), reports, strict=False):
+            for line in report.lines():
+                console.print(f"{key}: {line}", soft_wrap=True)
+        observer = ConsoleObserver(settings, console)
+        driver = Driver(settings, folder, observer, still_ours=lock.verify)
         reason = driver.run(changed)
     finally:
-        observer.close()
+        if observer is not None:
+            observer.close()
         lock.release()
     console.print(f"\n{reason}", soft_wrap=True)
     console.print(summary_table(settings, driver.history))
@@ -96,20 +103,20 @@ def search(
 @app.command()
 @_one_line_errors
 def status(
-    run: RunPath,
+    run: RunAddress,
     last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
 ) -> None:
     """Show how far a run has come."""
-    from orchestrator.config import load_config
     from orchestrator.console import status_table, summary_table
     from orchestrator.history import History
     from orchestrator.journal import Journal
-    from orchestrator.runs import RunLock
+    from orchestrator.runs import RunLock, storage_of, stored_config
+    from workers.run_folder import RunFolder
 
-    folder = _run_folder(run)
-    settings = load_config(folder.config)
-    history = History.fold(settings, Journal(folder.journal))
-    alive = RunLock(run).is_held()
+    storage = storage_of(run)
+    settings = stored_config(RunFolder(storage))
+    history = History.fold(settings, Journal(storage))
+    alive = RunLock(storage).is_held()
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     state = history.state
     life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
@@ -124,15 +131,18 @@ def status(
 
 @app.command()
 @_one_line_errors
-def stop(run: RunPath) -> None:
+def stop(run: RunAddress) -> None:
     """End a run after what is pending; the same search command goes on later."""
-    from orchestrator.runs import RunLock
+    from orchestrator.runs import RunLock, storage_of, stored_config
+    from workers.run_folder import RunFolder
 
-    folder = _run_folder(run)
-    if not RunLock(run).is_held():
+    storage = storage_of(run)
+    folder = RunFolder(storage)
+    stored_config(folder)
+    if not RunLock(storage).is_held():
         print(f"{run}: no driver works on it; nothing to stop")
         return
-    folder.stop_request.touch()
+    folder.request_stop()
     print(f"{run}: will end after what is pending")
 
 
@@ -157,15 +167,6 @@ def arch(
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(f"{spec.architecture}, stem {stem}, base channels {base_channels}, {height} x {width} pixels")
     console.print(architecture_table(spec, height, width))
-
-
-def _run_folder(path: Path) -> "RunFolder":
-    from workers.storage import RunFolder
-
-    folder = RunFolder(path)
-    if not folder.config.is_file():
-        raise UserError(f"run {path}: is not a run's folder (no config.yaml); give the folder of `spnas search --run`")
-    return folder
 
 
 if __name__ == "__main__":

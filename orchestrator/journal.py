@@ -1,124 +1,157 @@
 """The durable record of a run: what was decided, dispatched and told, in order.
 
-``journal/000001.jsonl`` holds what the run's first driver wrote, ``000002.jsonl`` the second's, and so on: each driver
-is an *epoch*. A line is a checksum and a JSON object. One turn of the driver's loop is one durable append (fsync)
-before anything of it takes effect.
+The log ``journal/000001.jsonl`` holds what the run's first driver wrote, ``000002.jsonl`` the second's, and so on: each
+driver is an *epoch*. A line is a checksum and a JSON object; the checksum goes on from that of the line before, so that
+a line can't be lost unnoticed. One turn of the driver's loop is one durable append before anything of it takes effect.
 
 Invariants:
 - Nothing written is ever changed. A torn last line, left by a crash, is dropped by the reader; any other damage stops
-  with a message and leaves the file as it is.
+  with a message and leaves the log as it is.
 - An epoch's first record says how many records of every epoch before it its driver had read; the newest epoch's word
   holds, so what a superseded driver still writes is never read.
+- A driver opens the epoch after the last one it has read; if that is taken, another driver has been faster.
 """
 
 import json
-import os
+import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UserError
-from workers.storage import sync_folder
+from orchestrator.errors import Superseded, UserError
+from workers.storage import Log, Storage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FIRST_CHAINED = 2
+"""The first format whose checksums go on from line to line."""
+
 Record = dict[str, Any]
 
 
 class Journal:
     """The journal of one run, open for reading and, after `open_epoch`, for appending."""
 
-    def __init__(self, folder: Path) -> None:
-        """Name the folder; nothing is read or made yet."""
-        self.folder = folder
+    def __init__(self, storage: Storage, folder: str = "journal") -> None:
+        """Name the place; nothing is read or made yet."""
+        self.folder = storage.where(folder)
         self.epoch = 0
+        self._storage = storage
+        self._prefix = folder
         self._num_read: dict[int, int] = {}
-        self._descriptor: int | None = None
+        self._log: Log | None = None
+        self._checksum = 0
 
     def read(self) -> list[Record]:
         """Every valid record, in order.
 
         Raises:
-            UserError: if a file is damaged elsewhere than at its end, or written by newer code.
+            OSError: if storage fails.
+            UserError: if a log is damaged elsewhere than at its end, or written by newer code.
         """
-        epochs = {int(path.stem): _read(path) for path in self._files()}
-        newest = max((number for number, records in epochs.items() if records), default=0)
-        limits = epochs[newest][0]["previous"] if newest else {}
-        kept = {
-            number: records if number >= newest else records[: limits.get(str(number), 0)]
-            for number, records in epochs.items()
-        }
-        self._num_read = {number: len(records) for number, records in kept.items()}
-        return [record for records in kept.values() for record in records]
+        names = (name for name in self._storage.logs(self._prefix) if re.fullmatch(r"\d{6,9}\.jsonl", name))
+        kept: dict[int, list[Record]] = {}
+        limits: dict[str, int] | None = None
+        for number in sorted({int(name.partition(".")[0]) for name in names}, reverse=True):
+            limit = None if limits is None else limits.get(str(number), 0)
+            kept[number] = self._read_epoch(number, limit)
+            if limits is None and kept[number]:
+                limits = kept[number][0]["previous"]
+        self._num_read = {number: len(records) for number, records in sorted(kept.items())}
+        return [record for number in self._num_read for record in kept[number]]
 
     def open_epoch(self, **values: Any) -> None:
         """Begin a new epoch, superseding the ones before and what of them has not been read.
 
         Args:
             values: go into the epoch's first record.
+
+        Raises:
+            OSError: if storage fails.
+            Superseded: if another driver has begun one since we read.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.epoch = max((int(path.stem) for path in self._files()), default=0) + 1
+        epoch = max(self._num_read, default=0) + 1
+        name = self._log_name(epoch)
+        try:
+            self._log = self._storage.open_log(name)
+        except FileExistsError:
+            raise Superseded(f"another driver has begun {self._storage.where(name)}") from None
+        self.epoch = epoch
         previous = {str(number): count for number, count in self._num_read.items()}
-        path = self.folder / f"{self.epoch:06d}.jsonl"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self.append([{"type": "opened", "schema_version": SCHEMA_VERSION, "previous": previous, **values}])
-        sync_folder(self.folder)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write records durably; when this returns they survive any crash."""
-        assert self._descriptor is not None, "open_epoch comes first"
+        """Write records durably; when this returns they survive any crash.
+
+        Raises:
+            OSError: if storage fails.
+        """
+        assert self._log is not None, "open_epoch comes first"
         if not records:
             return
-        data = b"".join(_line(record) for record in records)
-        written = 0
-        size = os.fstat(self._descriptor).st_size
-        try:
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-            os.fsync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, size)  # half a turn must not stand before the next one
-            raise
+        checksum, lines = self._checksum, []
+        for record in records:
+            text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+            checksum = zlib.crc32(text, checksum)
+            lines.append(b"%08x %s\n" % (checksum, text))
+        self._log.append(b"".join(lines))
+        self._checksum = checksum
 
     def close(self) -> None:
-        """Close the file; the journal can be read on."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Close the log; the journal can be read on."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
-    def _files(self) -> list[Path]:
-        """The epochs' files, in order."""
-        return sorted(self.folder.glob("[0-9]" * 6 + ".jsonl"))
+    def _log_name(self, epoch: int) -> str:
+        return f"{self._prefix}/{epoch:06d}.jsonl"
 
-
-def _line(record: Record) -> bytes:
-    text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _read(path: Path) -> list[Record]:
-    lines = path.read_bytes().split(b"\n")
-    records: list[Record] = []
-    for number, line in enumerate(lines, start=1):
-        record = _parsed(line)
-        if record is not None:
-            records.append(record)
-        elif number < len(lines):  # what follows the last newline is nothing, or torn
+    def _read_epoch(self, number: int, limit: int | None) -> list[Record]:
+        """The records of one epoch, up to as many as the newest epoch's driver had read."""
+        name = self._log_name(number)
+        where = f"journal {self._storage.where(name)}"
+        try:
+            lines = self._storage.read_log(name).split(b"\n")
+        except FileNotFoundError:
+            lines = [b""]  # a folder of the store in which no object is left
+        except ValueError as error:
+            raise UserError(f"journal {error}; restore it from a copy, nothing was changed") from None
+        records: list[Record] = []
+        checksum = 0
+        for position, line in enumerate(lines, start=1):
+            if len(records) == limit:
+                break
+            record = _parsed(line, checksum)
+            if record is not None:
+                records.append(record)
+                if position == 1:
+                    _check_opened(record, where)
+                if records[0]["schema_version"] >= FIRST_CHAINED:
+                    checksum = int(line[:8], 16)
+            elif position < len(lines):  # what follows the last newline is nothing, or torn
+                raise UserError(f"{where}, line {position}: is damaged; restore it from a copy, nothing was changed")
+        if limit is not None and len(records) < limit:
             raise UserError(
-                f"journal {path}, line {number}: is damaged; restore the file from a copy, nothing was changed"
+                f"{where}: has {len(records)} records, but had {limit} when the next driver read it; restore it from a "
+                "copy, nothing was changed"
             )
-    if records and records[0].get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"journal {path}: has format {records[0].get('schema_version')}, this version reads {SCHEMA_VERSION}; "
-            "use the version of spnas that wrote it, or a newer one"
-        )
-    return records
+        return records
 
 
-def _parsed(line: bytes) -> Record | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
+def _parsed(line: bytes, checksum: int) -> Record | None:
+    """The record of a line, None if it is damaged."""
+    expected, _, text = line.partition(b" ")
+    if expected != b"%08x" % zlib.crc32(text, checksum):
         return None
-    record = json.loads(text)
-    return record if isinstance(record, dict) else None
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("type"), str) else None
+
+
+def _check_opened(record: Record, where: str) -> None:
+    version, previous = record.get("schema_version"), record.get("previous")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise UserError(f"{where}: has format {version}, this version reads up to {SCHEMA_VERSION}; use a newer spnas")
+    if not isinstance(version, int) or not isinstance(previous, dict):
+        raise UserError(f"{where}, line 1: is no epoch's first record; restore it from a copy, nothing was changed")

@@ -1,41 +1,50 @@
-"""A run's folder, taken by one driver at a time.
+"""A run's storage, taken by one driver at a time.
 
-Invariant: `config.yaml` appears whole, under the lock, so a folder without one belongs to no run yet.
+Invariant: `config.yaml` appears whole, under the lock, so a place without one belongs to no run yet.
 """
 
 import fcntl
-import re
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from orchestrator.config import RunConfig, differences, load_config, may_change
+from orchestrator.config import RunConfig, differences, may_change, read_config
 from orchestrator.errors import UserError
-from workers.storage import RunFolder, write_atomically
+from orchestrator.lease import NAME, Lease
+from workers.run_folder import RunFolder
+from workers.storage import LocalFolder, Storage, open_storage
 
 LOCK_TRIES, LOCK_RETRY_S = 20, 0.05
 
 
-class RunLock:
-    """Held by the one driver of a run; the system releases it when the process ends, however it ends."""
+class Lock(Protocol):
+    """Held by one process at a time, until it gives it back or dies."""
+
+    def acquire(self) -> bool:
+        """Take it; False if another process has it."""
+
+    def is_held(self) -> bool:
+        """Whether a process has it."""
+
+    def verify(self) -> None:
+        """Raises `Superseded` if another process has it by now."""
+
+    def release(self) -> None:
+        """Give it back, if it is ours."""
+
+
+class FileLock:
+    """A lock that the system releases when its holder ends, however it ends."""
 
     def __init__(self, path: Path) -> None:
-        """Name the run's folder."""
+        """Name the file."""
         self._path = path
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock, making the folder; False if another process has it.
-
-        Raises:
-            UserError: if the folder is something else than a run's, or can't be written.
-        """
-        _refuse_strangers(self._path)
-        try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._file = RunFolder(self._path).lock.open("a")
-        except OSError as error:
-            raise UserError(f"run {self._path}: can't be written ({error.strerror}); name a folder that can") from None
+        """See `Lock`; makes the file and its folder."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a")
         for _ in range(LOCK_TRIES):  # `is_held` of another process has it for an instant
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,9 +56,9 @@ class RunLock:
         return False
 
     def is_held(self) -> bool:
-        """Whether a driver has the lock; reading the folder is enough for this."""
+        """See `Lock`; being allowed to read is enough."""
         try:
-            with RunFolder(self._path).lock.open() as file:
+            with self._path.open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -57,47 +66,140 @@ class RunLock:
             return True
         return False
 
+    def verify(self) -> None:
+        """Nobody can take it from a process that lives."""
+
     def release(self) -> None:
-        """Give the lock back."""
+        """See `Lock`."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Raise a UserError for what is no folder of this machine, or has something in it that is no run's."""
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # pathlib has made one slash of two
-        raise UserError(f"run {path}: is an address; give a folder, on a cluster one that every node sees")
-    if not path.exists() or RunFolder(path).config.is_file():
-        return
-    try:
-        strangers = [file for file in path.iterdir() if file.name != "driver.lock" and file.suffix != ".tmp"]
-    except OSError as error:
-        raise UserError(f"run {path}: can't be read as a folder ({error.strerror}); name another") from None
-    if strangers:
-        raise UserError(f"run {path}: is neither empty nor a run's folder (it has {strangers[0].name}); name another")
+class RunLock:
+    """The lock of a run, held by its one driver."""
+
+    def __init__(self, storage: Storage, lock: Lock | None = None) -> None:
+        """Name the run; `lock` stands in for the one that its storage has."""
+        self._storage = storage
+        if lock is not None:
+            self._lock = lock
+        elif isinstance(storage, LocalFolder):
+            self._lock = FileLock(storage.path / NAME)
+        else:
+            self._lock = Lease(storage)
+
+    def acquire(self) -> bool:
+        """Take the lock; False if another driver has it.
+
+        Raises:
+            UserError: if the place is something else than a run's, or can't be written.
+        """
+        _refuse_strangers(self._storage)
+        try:
+            return self._lock.acquire()
+        except OSError as error:
+            raise _unwritable(self._storage, error) from None
+
+    def is_held(self) -> bool:
+        """Whether a driver has the lock; being allowed to read is enough for this.
+
+        Raises:
+            OSError: if storage fails.
+        """
+        return self._lock.is_held()
+
+    def verify(self) -> None:
+        """Make sure that the run is still ours.
+
+        Raises:
+            OSError: if storage fails.
+            Superseded: if another driver has taken it.
+        """
+        self._lock.verify()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
 
 
-def open_run(config: RunConfig, path: Path) -> tuple[RunFolder, dict[str, tuple[object, object]]]:
-    """Make a run's folder, or check that an existing one is a run of this config.
-
-    Returns:
-        The folder, and the keys that have changed since (all of them may).
+def storage_of(run: str | Path) -> Storage:
+    """The storage that a user named.
 
     Raises:
-        UserError: if the folder is something else, or a key has changed that may not.
+        UserError: if it is none.
     """
-    folder = RunFolder(path)
-    if folder.config.is_file():
-        changed = differences(load_config(folder.config), config)
+    try:
+        return open_storage(run)
+    except ValueError as error:
+        raise UserError(f"run {run}: {error}") from None
+    except OSError as error:
+        raise UserError(f"run {run}: can't be reached ({_reason(error)})") from None
+
+
+def stored_config(folder: RunFolder) -> RunConfig:
+    """The config of a run.
+
+    Raises:
+        UserError: if there is none, or it can't be read.
+    """
+    where = folder.storage.where("config.yaml")
+    try:
+        text = folder.read_config()
+    except FileNotFoundError:
+        raise UserError(
+            f"run {folder.address}: is not a run's folder (no config.yaml); give the one of `spnas search --run`"
+        ) from None
+    except OSError as error:
+        raise UserError(f"config {where}: can't be read ({_reason(error)})") from None
+    except ValueError:
+        raise UserError(f"config {where}: is not text; restore it from a copy") from None
+    return read_config(text, where)
+
+
+def open_run(config: RunConfig, storage: Storage) -> tuple[RunFolder, dict[str, tuple[object, object]]]:
+    """Make a run, or check that an existing one is a run of this config.
+
+    Returns:
+        Its files, and the keys that have changed since (all of them may).
+
+    Raises:
+        UserError: if the place is something else, or a key has changed that may not.
+    """
+    folder = RunFolder(storage)
+    if folder.has_config():
+        changed = differences(stored_config(folder), config)
         fixed = [key for key in changed if not may_change(key)]
         if fixed:
             keys = "; ".join(f"{key} was {changed[key][0]!r}, is {changed[key][1]!r}" for key in fixed)
-            raise UserError(f"run {path}: was begun with another config ({keys}); use that one, or another folder")
+            raise UserError(
+                f"run {storage.address}: was begun with another config ({keys}); use that one, or another folder"
+            )
         return folder, changed
-    _refuse_strangers(path)
+    _refuse_strangers(storage)
     try:
-        write_atomically(folder.config, config.to_yaml().encode())
+        folder.write_config(config.to_yaml())
     except OSError as error:
-        raise UserError(f"run {path}: can't be written ({error.strerror}); name a folder that can") from None
+        raise _unwritable(storage, error) from None
     return folder, {}
+
+
+def _refuse_strangers(storage: Storage) -> None:
+    """Raise a UserError for a place that has something in it that is no run's."""
+    try:
+        entries = storage.entries()
+    except OSError as error:
+        raise UserError(f"run {storage.address}: can't be read as a folder ({_reason(error)}); name another") from None
+    strangers = [name for name in entries if name != NAME]
+    if strangers and "config.yaml" not in entries:
+        raise UserError(
+            f"run {storage.address}: is neither empty nor a run's folder (it has {strangers[0]}); name another"
+        )
+
+
+def _unwritable(storage: Storage, error: OSError) -> UserError:
+    return UserError(f"run {storage.address}: can't be written ({_reason(error)}); name a folder that can")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

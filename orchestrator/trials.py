@@ -35,7 +35,7 @@ from models.architecture import NetworkSpec
 from models.costs import backbone_costs
 from orchestrator.journal import Record
 from orchestrator.rows import Row, Rows
-from workers.storage import RunFolder, write_atomically
+from workers.run_folder import RunFolder
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 SCHEMA = pa.schema(
@@ -114,7 +114,7 @@ class Trials:
         with pq.ParquetWriter(sink, SCHEMA) as writer:
             for table in self.rows.tables():
                 writer.write_table(table)
-        write_atomically(folder.trials, sink.getvalue())
+        folder.write_trials(sink.getvalue())
 
     def _row(self, decided: Record) -> Row:
         job = decided["job"]
@@ -142,7 +142,7 @@ class Trials:
                 "score": outcome["score"],
                 "metrics": json.dumps(outcome["metrics"]),
                 "error": outcome["error"],
-                "seconds": result["finished_at"] - result["started_at"],
+                "seconds": result.get("seconds", max(0.0, result["finished_at"] - result["started_at"])),  # format 1
                 "worker": result["worker"],
                 "attempts": max(result["attempt"] + 1, self.rows[index]["attempts"]),
                 "peak_memory_bytes": result["peak_memory_bytes"],

@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from orchestrator.errors import RunStopped
-from workers.storage import RunFolder, WeightsFile
+from workers.run_folder import RunFolder, WeightsFile
 
 
 class Weights:
@@ -58,7 +58,5 @@ class Weights:
     def retain(self, live: set[int], parents: set[int]) -> None:
         """Delete the files of all jobs but `live`, and drop the objects of all but `parents`."""
         for index in self._files.keys() - live:
-            del self._files[index]
-            for path in self._folder.weights.glob(f"{index:06d}-*"):  # those of superseded attempts, too
-                path.unlink(missing_ok=True)
+            self._folder.delete_weights(self._files.pop(index).attempt)
         self.forget(self._refs.keys() - parents)
