@@ -59,7 +59,7 @@ class Costs:
     @property
     def total(self) -> Cost:
         """The whole network."""
-        parallel = (subnet * count for subnet, count in zip(self.subnets, self.num_subnets, strict=True))
+        parallel = (subnet * count for subnet, count in zip(self.subnets, self.num_subnets, strict=True) if count)
         return sum((*self.stages, *parallel, self.head), self.stem)
 
     @property

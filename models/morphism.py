@@ -15,6 +15,7 @@ Invariant: ``parse_morph(str(morph)) == morph``.
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from models.architecture import IDENTITY, PROJECTION, SUBSAMPLE, Architecture, NetworkSpec
 from models.wording import brief
@@ -61,6 +62,7 @@ class Assemble:
 Morph = Swap | Expand | NewStage | Assemble
 
 
+@lru_cache(maxsize=1024)  # a search is made of a few morphs, each met again and again
 def parse_morph(text: str) -> Morph:
     """Read what ``str(morph)`` printed; raises ValueError for anything else."""
     match = re.fullmatch(r"(swap|expand|new_stage|assemble)\(((?:\d{1,9}(?:,\d{1,9})*)?)\)", text, re.ASCII)
@@ -101,6 +103,7 @@ def apply_all(spec: NetworkSpec, morphs: tuple[Morph, ...]) -> NetworkSpec:
     return spec
 
 
+@lru_cache(maxsize=256)
 def legal_swaps(architecture: Architecture) -> tuple[Swap, ...]:
     """Every legal swap: the strides differ, and every stage keeps at least one block."""
     swaps = []
@@ -119,8 +122,13 @@ def legal_expansions(architecture: Architecture, *, max_blocks: int, max_stages:
     """Every legal insertion of a block within the limits; none with parallel subnets or at `max_blocks`."""
     if architecture.num_blocks >= max_blocks:
         return ()
-    inserted: tuple[Expand | NewStage, ...] = tuple(Expand(after) for after in range(architecture.num_blocks))
-    return (*inserted, NewStage()) if architecture.num_stages < max_stages else inserted
+    return _insertions(architecture.num_blocks, new_stage=architecture.num_stages < max_stages)
+
+
+@lru_cache(maxsize=128)
+def _insertions(num_blocks: int, *, new_stage: bool) -> tuple[Expand | NewStage, ...]:
+    inserted = tuple(Expand(after) for after in range(num_blocks))
+    return (*inserted, NewStage()) if new_stage else inserted
 
 
 def _swap(spec: NetworkSpec, block: int) -> NetworkSpec:
@@ -130,22 +138,23 @@ def _swap(spec: NetworkSpec, block: int) -> NetworkSpec:
             f"morph: swap({block}) is not legal on {spec.architecture}: the strides of blocks {block} and {block + 1} "
             "must differ and every stage must keep a block"
         )
-    letters = "".join(spec.architecture.stages)
-    strides = [shape.stride for shape in spec.blocks]
-    receiver = block if strides[block] == 1 else block + 1
-    strides[block], strides[block + 1] = strides[block + 1], strides[block]
+    stages = list(spec.architecture.stages)
+    stage, following = 0, len(stages[0])  # the first block of the stage after this one
+    while block > following:
+        stage += 1
+        following += len(stages[stage])
+    if block < following:
+        receiver = block
+        stages[stage], stages[stage + 1] = stages[stage][:-1], stages[stage][-1] + stages[stage + 1]
+    else:
+        receiver = block + 1
+        stages[stage], stages[stage + 1] = stages[stage] + stages[stage + 1][0], stages[stage + 1][1:]
 
     shortcuts = list(spec.shortcuts)
     for changed in (block, block + 1):
         if shortcuts[changed] != PROJECTION:
             shortcuts[changed] = SUBSAMPLE if changed == receiver else IDENTITY
 
-    stages: list[str] = []
-    for letter, stride in zip(letters, strides, strict=True):
-        if stride == 2 or not stages:
-            stages.append(letter)
-        else:
-            stages[-1] += letter
     return _rebuilt(spec, tuple(stages), "".join(shortcuts))
 
 
@@ -156,10 +165,12 @@ def _expand(spec: NetworkSpec, after: int) -> NetworkSpec:
             f"morph: expand({after}) is not legal on {spec.architecture}: it has blocks 0 to "
             f"{spec.architecture.num_blocks - 1}"
         )
-    shape = spec.blocks[after]
     stages = list(spec.architecture.stages)
-    cut = shape.position + 1
-    stages[shape.stage] = stages[shape.stage][:cut] + "1" + stages[shape.stage][cut:]
+    stage, cut = 0, after + 1
+    while cut > len(stages[stage]):
+        cut -= len(stages[stage])
+        stage += 1
+    stages[stage] = stages[stage][:cut] + "1" + stages[stage][cut:]
     shortcuts = spec.shortcuts[: after + 1] + IDENTITY + spec.shortcuts[after + 1 :]
     return _rebuilt(spec, tuple(stages), shortcuts)
 

@@ -11,11 +11,12 @@ reignition. Here a candidate that is not better increments the counter, and the 
 detector (the refresh), sets the baseline whatever its score.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from models.architecture import Architecture, NetworkSpec
-from models.morphism import Morph, Swap, apply, legal_expansions, legal_swaps
+from models.morphism import Morph, apply, legal_expansions, legal_swaps
 from orchestrator.search.acceptance import Acceptance, Ending
 from orchestrator.search.protocol import Job, SearchState, Wait, generator_of
 from orchestrator.search.settings import SearchSettings
@@ -75,9 +76,8 @@ class SerialLevel:
             spec, morphs = state.baseline.spec, list[Morph]()
             for _ in range(self.settings.serial.num_morphs):
                 # A swap right after the same swap would only undo it, and waste two of the modifications.
-                undone = [morph for morph in morphs[-1:] if isinstance(morph, Swap)]
-                legal = (tuple(m for m in kind if m not in undone) for kind in self._legal(spec.architecture))
-                kinds = [kind for kind in legal if kind]
+                swaps, expansions = self._legal(spec.architecture)
+                kinds = [kind for kind in (tuple(m for m in swaps if m not in morphs[-1:]), expansions) if kind]
                 if not kinds:
                     break
                 kind = kinds[rng.integers(len(kinds))]
@@ -85,7 +85,8 @@ class SerialLevel:
                 spec = apply(spec, morphs[-1])
             if self._is_new(state, spec.architecture):
                 return tuple(morphs)
-        remaining = self._neighbourhood(state)
+        every = self._neighbourhood(state.baseline.spec)
+        remaining = [morphs for encoding, morphs in every if encoding not in state.known]
         return remaining[rng.integers(len(remaining))] if remaining else None
 
     def _legal(self, architecture: Architecture) -> tuple[tuple[Morph, ...], tuple[Morph, ...]]:
@@ -94,14 +95,19 @@ class SerialLevel:
         return legal_swaps(architecture), expansions
 
     def _is_new(self, state: SearchState, architecture: Architecture) -> bool:
-        if str(architecture) in state.known:
-            return False
+        return str(architecture) not in state.known and self._allows(architecture)
+
+    def _allows(self, architecture: Architecture) -> bool:
         return self.settings.serial.allow(architecture, self.settings.start, self.settings.image_size)
 
-    def _neighbourhood(self, state: SearchState) -> list[tuple[Morph, ...]]:
-        """One chain of at most `num_morphs` morphs for every new encoding in reach, in the encodings' order."""
-        assert state.baseline is not None
-        reached: dict[NetworkSpec, tuple[Morph, ...]] = {state.baseline.spec: ()}
+    @cached_property
+    def _neighbourhood(self) -> Callable[[NetworkSpec], list[tuple[str, tuple[Morph, ...]]]]:
+        """Every allowed encoding in reach of a baseline with its morphs; the last baseline's are remembered."""
+        return lru_cache(maxsize=1)(self._in_reach)
+
+    def _in_reach(self, baseline: NetworkSpec) -> list[tuple[str, tuple[Morph, ...]]]:
+        """One chain of at most `num_morphs` morphs for every allowed encoding, in the encodings' order."""
+        reached: dict[NetworkSpec, tuple[Morph, ...]] = {baseline: ()}
         frontier = dict(reached)
         for _ in range(self.settings.serial.num_morphs):
             frontier = {
@@ -115,7 +121,7 @@ class SerialLevel:
         chains: dict[Architecture, tuple[Morph, ...]] = {}
         for spec, chain in reached.items():
             chains.setdefault(spec.architecture, chain)
-        return [chains[architecture] for architecture in sorted(chains) if self._is_new(state, architecture)]
+        return [(str(encoding), chains[encoding]) for encoding in sorted(chains) if self._allows(encoding)]
 
     def _start(self, state: SearchState) -> Job:
         made_by = state.next_index if state.pretrained is None else state.pretrained

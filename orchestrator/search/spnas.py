@@ -88,7 +88,8 @@ class SpNas:
         """Take the outcome of the pending job with the lowest index."""
         assert outcome.index == min(state.pending), f"outcome {outcome.index} is not the next one to be told"
         job = state.pending.pop(outcome.index)
-        member = Member(job, outcome)
+        # The trials table has the metrics; the search reads the score alone, and would hold all of them for good.
+        member = Member(job, replace(outcome, metrics={}))
         state.population[job.index] = member
         failures = 0 if outcome.completed else state.failures_in_a_row.get(job.role, 0) + 1
         state.failures_in_a_row[job.role] = failures
