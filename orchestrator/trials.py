@@ -26,6 +26,8 @@ proposed_at, finished_at  UTC
 
 import io
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -142,7 +144,7 @@ class Trials:
                 "score": outcome["score"],
                 "metrics": json.dumps(outcome["metrics"]),
                 "error": outcome["error"],
-                "seconds": result.get("seconds", max(0.0, result["finished_at"] - result["started_at"])),  # format 1
+                "seconds": seconds_of(result),
                 "worker": result["worker"],
                 "attempts": max(result["attempt"] + 1, self.rows[index]["attempts"]),
                 "peak_memory_bytes": result["peak_memory_bytes"],
@@ -155,6 +157,12 @@ class Trials:
             self.rows.marks["is_baseline"].add(state["baseline"]["index"])
         if state["best_overall"]:
             self.rows.marks["is_best"] = {state["best_overall"]["index"]}
+
+
+def seconds_of(result: Mapping[str, Any]) -> float:
+    """How long a told result's training took; the first format has only what the clock on the wall said."""
+    seconds: float = result.get("seconds", max(0.0, result["finished_at"] - result["started_at"]))
+    return seconds
 
 
 def _microseconds(seconds: float) -> int:
