@@ -48,7 +48,7 @@ class Journal:
             OSError: if storage fails.
             UserError: if a log is damaged elsewhere than at its end, or written by newer code.
         """
-        names = (name for name in self._storage.logs(self._prefix) if re.fullmatch(r"\d{6,9}\.jsonl", name))
+        names = (name for name in self._storage.logs(self._prefix) if re.fullmatch(r"[0-9]{6,9}\.jsonl", name))
         kept: dict[int, list[Record]] = {}
         limits: dict[str, int] | None = None
         for number in sorted({int(name.partition(".")[0]) for name in names}, reverse=True):
@@ -153,5 +153,10 @@ def _check_opened(record: Record, where: str) -> None:
     version, previous = record.get("schema_version"), record.get("previous")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise UserError(f"{where}: has format {version}, this version reads up to {SCHEMA_VERSION}; use a newer spnas")
-    if not isinstance(version, int) or not isinstance(previous, dict):
+    if (
+        record["type"] != "opened"
+        or not (isinstance(version, int) and version >= 1)
+        or not isinstance(previous, dict)
+        or not all(isinstance(count, int) and count >= 0 for count in previous.values())
+    ):
         raise UserError(f"{where}, line 1: is no epoch's first record; restore it from a copy, nothing was changed")

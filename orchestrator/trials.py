@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 
 from models.architecture import NetworkSpec
 from models.costs import backbone_costs
+from models.wording import one_line
 from orchestrator.journal import Record
 from orchestrator.rows import Row, Rows
 from workers.run_folder import RunFolder
@@ -100,7 +101,7 @@ class Trials:
                 self._running.add(record["index"])
                 self.rows.update(
                     record["index"],
-                    {"status": "running", "worker": record["worker"], "attempts": record["attempt"] + 1},
+                    {"status": "running", "worker": one_line(record["worker"]), "attempts": record["attempt"] + 1},
                 )
             case "told":
                 self._told(record)
@@ -143,12 +144,12 @@ class Trials:
                 "status": outcome["status"],
                 "score": outcome["score"],
                 "metrics": json.dumps(outcome["metrics"]),
-                "error": outcome["error"],
+                "error": one_line(outcome["error"]),
                 "seconds": seconds_of(result),
-                "worker": result["worker"],
+                "worker": one_line(result["worker"]),
                 "attempts": max(result["attempt"] + 1, self.rows[index]["attempts"]),
                 "peak_memory_bytes": result["peak_memory_bytes"],
-                "notes": "; ".join(result["notes"]),
+                "notes": one_line("; ".join(result["notes"])),
                 "finished_at": _microseconds(result["finished_at"]),
             },
         )

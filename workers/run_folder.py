@@ -11,13 +11,16 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from pydantic import ConfigDict, TypeAdapter
+
+from models.wording import brief, one_line
 from workers.storage import Storage, open_storage
 
 RESULT_VERSION = 2
 SUFFIX = ".safetensors"
-ATTEMPT = re.compile(r"\d{6,}-\d+(-\d+)?")
+ATTEMPT = re.compile(r"[0-9]{6,}-[0-9]+(-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class WeightsFile:
         sha256: of its bytes, in hexadecimal.
         size_bytes: its length.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(strict=True)
 
     name: str
     sha256: str
@@ -61,6 +66,8 @@ class Result:
         weights: where the weights are, if there are any.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, allow_inf_nan=False)
+
     index: int
     attempt: int
     epoch: int
@@ -75,6 +82,9 @@ class Result:
     peak_memory_bytes: int = 0
     notes: tuple[str, ...] = ()
     weights: WeightsFile | None = None
+
+
+_RESULT = TypeAdapter(Result)
 
 
 class RunFolder:
@@ -222,7 +232,7 @@ def _result(data: bytes, name: str, where: str) -> Result:
         raise ValueError(f"result {where}: is damaged") from None
     if not isinstance(version, int) or version not in range(1, RESULT_VERSION + 1):
         raise ValueError(
-            f"result {where}: has format {version!r}, this version reads up to {RESULT_VERSION}; use a newer spnas"
+            f"result {where}: has format {brief(version)}, this version reads up to {RESULT_VERSION}; use a newer spnas"
         )
     try:
         if version == 1:
@@ -231,8 +241,9 @@ def _result(data: bytes, name: str, where: str) -> Result:
         weights = values.pop("weights")
         notes = tuple(values.pop("notes"))
         result = Result(**values, notes=notes, weights=WeightsFile(**weights) if weights else None)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"result {where}: is damaged ({error})") from None
+        result = _RESULT.validate_json(json.dumps(asdict(result), allow_nan=False))  # types, all the way down
+    except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"result {where}: is damaged ({one_line(str(error))})") from None
     if result.name != name:
-        raise ValueError(f"result {where}: is damaged (it is that of {result.name})")
+        raise ValueError(f"result {where}: is damaged (it is that of {brief(result.name)})")
     return result

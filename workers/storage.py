@@ -10,6 +10,7 @@ Invariants:
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -122,7 +123,10 @@ class LocalFolder:
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        return self._path(name).read_bytes()
+        path = self._path(name)
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        return path.read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         """Write beside, sync, rename, sync the folder."""
