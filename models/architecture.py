@@ -275,8 +275,13 @@ class NetworkSpec:
         """The inverse of `to_dict`; raises ValueError for anything else."""
         match values:
             case {"architecture": str(encoding), "shortcuts": str(letters), "stem": str(stem), "base_channels": int(n)}:
-                return cls(Architecture.parse(encoding), letters, stem, n)
+                return _read_spec(encoding, letters, stem, n)
         raise ValueError(f"network: {brief(values)} has no architecture, shortcuts, stem and base_channels")
+
+
+@lru_cache(maxsize=256)  # a record is read by several, and many jobs of a search train the same network
+def _read_spec(encoding: str, shortcuts: str, stem: str, base_channels: int) -> NetworkSpec:
+    return NetworkSpec(Architecture.parse(encoding), shortcuts, stem, base_channels)
 
 
 @lru_cache(maxsize=512)  # a search meets the same few stages in network after network
