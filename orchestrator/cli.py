@@ -7,6 +7,7 @@ stop is one line and exit code 1, and the same command goes on.
 import sys
 from collections.abc import Callable
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
@@ -22,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search the best object-detection backbone for your own data, as SP-NAS does.",
 )
+MAX_SIDE = 16384  # of an image, in pixels
+
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 RunAddress = Annotated[
@@ -32,6 +35,8 @@ RunAddress = Annotated[
 def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
     @wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        if isinstance(sys.stdout, TextIOWrapper):  # a folder's name may be no text that a terminal takes
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return command(*args, **kwargs)
         except UserError as error:
@@ -154,8 +159,8 @@ def arch(
         Literal["deep", "resnet"], typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool.")
     ] = "deep",
     base_channels: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
-    height: Annotated[int, typer.Option(min=1, help="Image height for the FLOPs.")] = 224,
-    width: Annotated[int, typer.Option(min=1, help="Image width for the FLOPs.")] = 224,
+    height: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image height for the FLOPs.")] = 224,
+    width: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image width for the FLOPs.")] = 224,
 ) -> None:
     """Show stages, strides, channels, FLOPs and parameters of an encoding, as freshly built."""
     from orchestrator.console import architecture_table

@@ -4,6 +4,7 @@ Invariant: `config.yaml` appears whole, under the lock, so a place without one b
 """
 
 import fcntl
+import os
 import time
 from pathlib import Path
 from typing import IO, Protocol
@@ -44,7 +45,7 @@ class FileLock:
     def acquire(self) -> bool:
         """See `Lock`; makes the file and its folder."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a")
+        self._file = open(self._path, "a", opener=_at_once)
         for _ in range(LOCK_TRIES):  # `is_held` of another process has it for an instant
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,7 +59,7 @@ class FileLock:
     def is_held(self) -> bool:
         """See `Lock`; being allowed to read is enough."""
         try:
-            with self._path.open() as file:
+            with open(self._path, opener=_at_once) as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -74,6 +75,11 @@ class FileLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place would keep us waiting for whoever is at its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class RunLock:
