@@ -54,7 +54,7 @@ class Rows:
     def finish(self, number: int) -> None:
         """Say that this row and all before it change no more; the last `CHUNK_ROWS` of them stay as they are."""
         first = len(self._chunks) * CHUNK_ROWS
-        if number >= first + 2 * CHUNK_ROWS:
+        if number + 1 >= first + 2 * CHUNK_ROWS:
             rows = [self._newest.pop(oldest) for oldest in range(first, first + CHUNK_ROWS)]
             sink = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(rows, schema=self._plain), sink, compression="zstd")
