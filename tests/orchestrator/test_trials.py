@@ -1,5 +1,6 @@
 """The trials table."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from orchestrator.history import decided_record, dispatched_record, told_record
 from orchestrator.journal import Record
 from orchestrator.search.protocol import Baseline, Job, Outcome, SearchState
 from orchestrator.trials import INCIDENTAL_COLUMNS, SCHEMA, Trials
-from workers.storage import Result, RunFolder
+from workers.run_folder import Result, RunFolder
 
 ISSUED = (
     "index kind phase round architecture parent morphs seed status score metrics gflops parameters seconds worker "
@@ -48,10 +49,13 @@ def told(index: int, score: float | None, baseline: int, best: int, attempt: int
     result = Result(
         index=index,
         attempt=attempt,
+        epoch=1,
+        name=f"{index:06d}-{attempt}-1",
         status=outcome.status,
         worker="worker-1",
         started_at=100.0,
-        finished_at=107.5,
+        finished_at=110.0,
+        seconds=7.5,
         peak_memory_bytes=12345,
         **values,
     )
@@ -65,16 +69,16 @@ def trials() -> Trials:
     table = Trials((64, 96))
     for record in (
         decided_record(job(0, role="start", recipe="start")),
-        dispatched_record(0, 0, "worker-0"),
+        dispatched_record(0, 0, 1, "worker-0"),
         told(0, 0.5, baseline=0, best=0),
         decided_record(job(1, parent=0, morphs=MORPHS, spec=apply_all(START, MORPHS), seed=(7, 0, 0))),
         decided_record(job(2, parent=0, backbone=0)),
-        dispatched_record(1, 0, "worker-0"),
-        dispatched_record(2, 0, "worker-1"),
-        dispatched_record(1, 1, "worker-1"),
+        dispatched_record(1, 0, 1, "worker-0"),
+        dispatched_record(2, 0, 1, "worker-1"),
+        dispatched_record(1, 1, 1, "worker-1"),
         told(1, 0.7, baseline=1, best=1, attempt=1, notes=("a fresh predictor", "clipped")),
         decided_record(job(3)),
-        dispatched_record(3, 0, "worker-0"),
+        dispatched_record(3, 0, 1, "worker-0"),
         told(2, None, baseline=1, best=1),
         decided_record(job(4)),
     ):
@@ -96,7 +100,7 @@ def test_every_documented_column_is_there(trials: Trials) -> None:
 def test_pandas_reads_the_file_with_the_same_values(trials: Trials, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     trials.write(folder)
-    pd.testing.assert_frame_equal(pd.read_parquet(folder.trials), trials.to_frame())
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(folder.read_trials())), trials.to_frame())
 
 
 def test_a_row_tells_what_the_job_was(trials: Trials) -> None:
@@ -133,7 +137,7 @@ def test_a_row_tells_how_the_job_ended(trials: Trials) -> None:
         "peak_memory_bytes": 12345,
         "error": "",
         "notes": "a fresh predictor; clipped",
-        "finished_at": pd.Timestamp(107.5, unit="s", tz="UTC"),
+        "finished_at": pd.Timestamp(110.0, unit="s", tz="UTC"),
     }
     assert {key: row[key] for key in expected} == expected
     assert json.loads(row["metrics"]) == {"AP": 0.35, "AP50": 0.7}
@@ -170,6 +174,6 @@ def test_times_are_utc(trials: Trials) -> None:
 def test_an_empty_table_has_its_columns_too(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     Trials((64, 64)).write(folder)
-    frame = pd.read_parquet(folder.trials)
+    frame = pd.read_parquet(io.BytesIO(folder.read_trials()))
     assert list(frame.columns) == SCHEMA.names
     assert frame.empty
