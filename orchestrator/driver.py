@@ -6,12 +6,16 @@ match jobs to idle workers; write all of that to the journal in one durable appe
 Invariants:
 - What happens is a function of the journal: a driver that dies is followed by one that folds the journal and goes on.
 - A job with a finished attempt in storage is never run again, unless that attempt stopped the run.
+- A driver whose run another has taken has no effect: each turn it makes sure that the run is still its own.
 - When the run ends early (stop, budget), jobs are still decided as they would have been, but none beyond the horizon is
   dispatched; so going on later gives the history of the undisturbed run.
 """
 
+import contextlib
 import platform
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,16 +23,18 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel
 
 from orchestrator.config import RunConfig
-from orchestrator.errors import RunStopped, UserError
-from orchestrator.history import History, decided_record, dispatched_record, told_record
+from orchestrator.errors import RunStopped, Superseded, UserError
+from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
-from workers.storage import Result, RunFolder
-from workers.task import Progress, Task
+from workers.failures import classify
+from workers.run_folder import Result, RunFolder
+from workers.task import NETWORK_TRAINER, NodeSettings, Progress, Task
 
 Data = TypeVar("Data", bound=BaseModel)
 
 POLL_S = 0.5
+MAX_UNCLEAR = 2
 NO_WORKER_AFTER_S = 60.0
 TABLE_EVERY_S = 10.0
 
@@ -49,18 +55,46 @@ class Observer(Protocol):
         """Called about twice a second while workers work."""
 
 
+@dataclass
+class _Losses:
+    """How often a job's attempts were lost: in all, by nobody knows whose fault, and the last time where."""
+
+    count: int = 0
+    unclear: int = 0
+    worker: str = ""
+
+
 class Driver:
     """Runs one search to its end, its budget's, or a stop."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, observer: Observer) -> None:
-        """Fold the journal; nothing starts yet."""
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        observer: Observer,
+        *,
+        still_ours: Callable[[], None] = lambda: None,
+        trainer: str = NETWORK_TRAINER,
+    ) -> None:
+        """Fold the journal; nothing starts yet.
+
+        Args:
+            config: what to search.
+            folder: the run's files.
+            observer: sees it go by.
+            still_ours: raises `Superseded` once another driver has the run.
+            trainer: what the workers' ranks train with; see `workers.rank.Trainer`.
+        """
         self.config = config
         self.folder = folder
         self.observer = observer
-        self.journal = Journal(folder.journal)
+        self.journal = Journal(folder.storage)
         self.history = History.fold(config, self.journal)
+        self._still_ours = still_ours
+        self._trainer = trainer
         self._results: dict[int, Result] = {}
-        self._attempts_lost: dict[int, int] = {}
+        self._losses: dict[int, _Losses] = {}
+        self._told_attempts: list[tuple[str, bool]] = []
         self._horizon: int | None = None
         self._ending = ""
         self._table_due = 0.0
@@ -79,11 +113,11 @@ class Driver:
             RunStopped: when it can't go on by itself; the same command goes on later.
             UserError: when the cluster is smaller than the fleet.
         """
-        self.folder.stop_request.unlink(missing_ok=True)
+        self.folder.clear_stop()
         self.observer.opened(self.history, resumed=bool(self.history.trials.rows))
         turn: list[Record] = []
         decision = self._decide(turn)
-        self.folder.sweep(self.history.weights, live_weights(self.history.state))
+        self._sweep()
         if isinstance(decision, Done) and self.history.ended:
             self.history.trials.write(self.folder)
             return decision.reason
@@ -98,24 +132,35 @@ class Driver:
         try:
             if not isinstance(decision, Done) and self._within_horizon():
                 decision = self._search(decision)
-        except (RunStopped, UserError, KeyboardInterrupt) as interruption:
-            self._end(str(interruption) or "interrupted")
+        except Superseded:
+            raise
+        except (RunStopped, UserError, OSError, KeyboardInterrupt) as interruption:
+            with contextlib.suppress(OSError):
+                self._end(str(interruption) or "interrupted")
             raise
         reason = decision.reason if isinstance(decision, Done) else self._ending
         self._end(reason)
         return reason
 
+    def _sweep(self) -> None:
+        """Delete what no job needs of what drivers and workers left that have died."""
+        history = self.history
+        live = live_weights(history.state)
+        attempts = {name for names in history.attempts.values() for name in names}
+        told = {file.attempt for index, file in history.weights.items() if index in live}
+        self.folder.sweep(keep_weights=told | attempts, keep_checkpoints=attempts)
+
     def _end(self, reason: str) -> None:
         ended: Record = {"type": "ended", "time": time.time(), "reason": reason}
         self._write([ended])
         self.history.apply(ended)
+        self._sweep()
         self.history.trials.write(self.folder)
         self.journal.close()
 
     def _search(self, decision: Decision) -> Decision:
         from orchestrator.fleet import Fleet, connect  # Ray is imported only when there is something to run
         from orchestrator.weights import Weights
-        from workers.node import NodeSettings
 
         connect(self.config.fleet)
         self._weights = Weights(self.folder)
@@ -123,13 +168,14 @@ class Driver:
             self._weights.add(index, file)
         reignition = self.config.reignition
         settings = NodeSettings(
-            folder=self.folder.path.absolute(),
+            folder=self.folder.address,
             data=_absolute(self.config.data),
             reignition_data=_absolute(reignition.data) if reignition else None,
             detector=self.config.detector,
             max_stages=self.config.serial.max_stages,
+            trainer=self._trainer,
         )
-        self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.path.name}-{self.journal.epoch}")
+        self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.name}-{self.journal.epoch}")
         try:
             for index in list(self.history.state.pending):
                 finished = self.history.finished_attempt(self.folder, index)
@@ -143,9 +189,7 @@ class Driver:
                 self._write(turn)
                 for worker, task in assigned:
                     self._submit(worker, task)
-                live = live_weights(self.history.state)
-                pending = self.history.state.pending.values()
-                self._weights.retain(live, {i for job in pending for i in (job.parent, job.backbone) if i is not None})
+                self._delete_what_is_not_needed()
                 if self._ending and not assigned and not any(self._fleet.tasks.values()) and not self._dispatchable():
                     return decision
                 if isinstance(decision, Done):
@@ -176,6 +220,9 @@ class Driver:
                 self._write(turn)
                 raise RunStopped(objection)
             algorithm.tell(state, outcome)
+            self._losses.pop(index, None)
+            used = result.weights.attempt if result.weights else None
+            self._told_attempts += [(name, name == used) for name in self.history.attempts.get(index, [])]
             turn.append(told_record(outcome, result, state))
             self.history.apply(turn[-1])
             decision = self._decide(turn)
@@ -192,25 +239,44 @@ class Driver:
         return Outcome(index=result.index, status=status, score=score, metrics=result.metrics, error=error)
 
     def _assign(self, turn: list[Record]) -> list[tuple[str, Task]]:
-        """Match waiting jobs to idle workers, both by number."""
+        """Match waiting jobs to idle workers, both by number; a job that was lost goes elsewhere if it can."""
         assigned = []
-        for worker, index in zip(self._fleet.idle, self._dispatchable(), strict=False):
-            job = self.history.state.pending[index]
-            attempt = self.history.attempts.get(index, 0)
-            turn.append(dispatched_record(index, attempt, worker))
+        idle, num_up = self._fleet.idle, self._fleet.num_up
+        for index in self._dispatchable():
+            last = self._losses[index].worker if index in self._losses and num_up > 1 else None
+            worker = next((name for name in idle if name != last), None)
+            if worker is None:
+                continue
+            idle.remove(worker)
+            assigned.append((worker, self._task(index)))
+            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, worker))
             self.history.apply(turn[-1])
-            task = Task(
-                index=index,
-                attempt=attempt,
-                kind=job.kind,
-                spec=job.spec,
-                morphs=job.morphs,
-                training=self.config.recipe(job.recipe),
-                seed=job.seed,
-                start_weights=self._start_weights(),
-            )
-            assigned.append((worker, task))
         return assigned
+
+    def _task(self, index: int) -> Task:
+        """The next attempt at a job."""
+        job, fleet = self.history.state.pending[index], self.config.fleet
+        earlier = self.history.attempts.get(index, [])
+        stall_s = 60 * fleet.stall_minutes
+        if fleet.deadline_minutes is not None:
+            deadline_s: float | None = 60 * fleet.deadline_minutes
+        else:
+            deadline_s = self.history.deadlines.of(job.recipe, self.history.trials.rows[index]["gflops"])
+        return Task(
+            index=index,
+            attempt=len(earlier),
+            epoch=self.journal.epoch,
+            kind=job.kind,
+            spec=job.spec,
+            morphs=job.morphs,
+            training=self.config.recipe(job.recipe),
+            seed=job.seed,
+            start_weights=self._start_weights(),
+            earlier=tuple(reversed(earlier)),
+            checkpoint_s=60 * fleet.checkpoint_minutes,
+            stall_s=stall_s,
+            deadline_s=None if deadline_s is None else max(stall_s, deadline_s),
+        )
 
     def _start_weights(self) -> str | None:
         """What a job without parents starts from; a file's path whole, as workers may stand in another folder."""
@@ -236,6 +302,7 @@ class Driver:
     def _write(self, turn: list[Record]) -> None:
         """Make a turn's records durable, show what is told, and write the table when it is due."""
         self.journal.append(turn)
+        self._still_ours()
         for record in turn:
             if record["type"] == "told":
                 self.observer.told(self.history, record)
@@ -249,41 +316,58 @@ class Driver:
 
     def _collect(self) -> None:
         """Wait for workers; a lost attempt's job waits to be dispatched again."""
-        from orchestrator.failures import describe, fault_of
-
-        if self._fleet.is_empty:
+        if self._fleet.num_up == 0:
             if time.monotonic() >= self._no_worker_note_due:
                 self.observer.note("no worker is up: waiting for the cluster to start one")
                 self._no_worker_note_due = float("inf")
         else:
             self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
         for completion in self._fleet.wait(POLL_S):
-            index = completion.task.index
             result = completion.result
             if result is None:  # an unknown outcome: the attempt may have ended all the same
-                result = self.history.finished_attempt(self.folder, index)
+                result = stored_result(self.folder, completion.task.name)
             if result is not None:
                 self._take(result)
                 continue
             assert completion.error is not None
-            reason = describe(completion.error)
-            if fault_of(completion.error) == "candidate":
+            fault, reason = classify(completion.error)
+            if fault == "candidate":
                 self._take(_failed(completion.task, completion.worker, reason))
-                continue
-            job = self.history.state.pending[index]
-            self._weights.forget((job.parent, job.backbone))
-            self._attempts_lost[index] = self._attempts_lost.get(index, 0) + 1
-            if self._attempts_lost[index] >= self.config.fleet.max_attempts:
-                reason = f"its worker was lost {self._attempts_lost[index]} times; the last: {reason}"
-                if job.barrier:
-                    raise RunStopped(f"job {index} ({job.role}, {job.spec.architecture}): {reason}")
-                self._take(_failed(completion.task, completion.worker, reason))  # it may well be what kills them
-                continue
-            self.observer.note(f"job {index} was lost on {completion.worker} ({reason}) and runs again")
+            else:
+                self._lose(completion.task, completion.worker, fault, reason)
+
+    def _lose(self, task: Task, worker: str, fault: str, reason: str) -> None:
+        """Take note of an attempt without a result; its job waits to be dispatched again, elsewhere."""
+        job = self.history.state.pending[task.index]
+        self._weights.forget((job.parent, job.backbone))
+        losses = self._losses.setdefault(task.index, _Losses())
+        losses.count += 1
+        losses.unclear += fault == "unclear"
+        losses.worker = worker
+        if losses.unclear >= MAX_UNCLEAR:  # once may be the node's fault, twice is the candidate's
+            self._take(_failed(task, worker, f"{reason}, the second time"))
+        elif losses.count >= self.config.fleet.max_attempts:
+            raise RunStopped(
+                f"job {task.index} ({job.role}, {job.spec.architecture}) was lost {losses.count} times, which is not "
+                f"its fault; the last time on {worker}: {reason}"
+            )
+        else:
+            self.observer.note(f"job {task.index} was lost on {worker} ({reason}) and runs again")
 
     def _take(self, result: Result) -> None:
         self._results[result.index] = result
         self._weights.add(result.index, result.weights)
+
+    def _delete_what_is_not_needed(self) -> None:
+        """Delete weights and checkpoints that no job can ask for any more; the records that say so are durable."""
+        pending = self.history.state.pending.values()
+        parents = {index for job in pending for index in (job.parent, job.backbone) if index is not None}
+        self._weights.retain(live_weights(self.history.state), parents)
+        for name, is_used in self._told_attempts:
+            self.folder.delete_checkpoint(name)
+            if not is_used:
+                self.folder.delete_weights(name)
+        self._told_attempts.clear()
 
     def _check_budget(self) -> None:
         """Set the horizon once a limit is reached or a stop is asked for."""
@@ -292,7 +376,7 @@ class Driver:
         # A spent budget finishes what has been sent off, in this life or an earlier one, so that asking again spends
         # nothing more; a stop finishes what is pending.
         budget, last = self.config.budget, self.history.last_dispatched
-        if self.folder.stop_request.exists():
+        if self.folder.stop_requested():
             self._ending, self._horizon = "stopped as asked", self.history.state.next_index - 1
         elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):
             self._ending, self._horizon = f"budget.deadline {budget.deadline} is over", last
@@ -309,7 +393,8 @@ class Driver:
         return self.history.worker_seconds / 3600 * (fleet.gpus_per_worker or fleet.cpus_per_worker)
 
     def _show(self) -> None:
-        self._fleet.poll_progress()
+        for worker in self._fleet.watch():
+            self.observer.note(f"{worker} does not answer; it is ended and started anew")
         pending = self.history.state.pending
         jobs = {name: pending[task.index] if task else None for name, task in self._fleet.tasks.items()}
         self.observer.working(self.history, jobs, self._fleet.progress)
@@ -321,10 +406,13 @@ def _failed(task: Task, worker: str, reason: str) -> Result:
     return Result(
         index=task.index,
         attempt=task.attempt,
+        epoch=task.epoch,
+        name=task.name,
         status="failed",
         worker=worker,
         started_at=now,
         finished_at=now,
+        seconds=0.0,
         error=reason,
     )
 

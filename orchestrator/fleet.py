@@ -1,5 +1,7 @@
 """The node workers: started, given tasks, watched and replaced.
 
+A training that hangs is its node worker's to end; a node worker that does not answer any more is ended here.
+
 Invariant: a worker has at most one task, and gets the next only after it has answered that it is up; a lost worker's
 task comes back as an error exactly once.
 """
@@ -14,14 +16,14 @@ import ray.exceptions
 
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
-from orchestrator.failures import describe
-from workers.node import NodeActor, NodeSettings
-from workers.storage import Result
-from workers.task import Progress, Task
+from workers.failures import describe
+from workers.node import NodeActor
+from workers.run_folder import Result
+from workers.task import NodeSettings, Progress, Task
 
 RETRY_S = 0.5
 GRACE_S = 5.0
-
+MAX_FAILED_STARTS = 3
 
 Blob = ray.ObjectRef[Any] | None
 
@@ -44,20 +46,24 @@ class _Worker:
         actor: its handle.
         ready: the answer we wait for before it gets a task; None if it has to be asked (again).
         is_up: whether it has answered.
+        failed_starts: how often in a row it answered that it can't.
         ask_again_at: monotonic time before which it is not asked again.
         task: what it does.
         answer: the reference of its result.
         status: the reference of its progress, once asked for.
+        asked_at: monotonic time when it was.
         progress: how far it was when it last told.
     """
 
     actor: Any
     ready: ray.ObjectRef[Any] | None = None
     is_up: bool = False
+    failed_starts: int = 0
     ask_again_at: float = 0.0
     task: Task | None = None
     answer: ray.ObjectRef[Any] | None = None
     status: ray.ObjectRef[Any] | None = None
+    asked_at: float = 0.0
     progress: Progress | None = None
 
 
@@ -97,6 +103,7 @@ class Fleet:
 
     def __init__(self, config: FleetConfig, settings: NodeSettings, run_name: str) -> None:
         """Ask for the actors; they start in the background."""
+        self._unreachable_s = 60 * config.unreachable_minutes
         self._workers: dict[str, _Worker] = {}
         for number in range(config.num_workers):
             name = f"worker-{number}"
@@ -113,9 +120,9 @@ class Fleet:
         return [name for name, worker in self._workers.items() if worker.is_up and worker.task is None]
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no worker is up."""
-        return not any(worker.is_up for worker in self._workers.values())
+    def num_up(self) -> int:
+        """How many workers are up."""
+        return sum(worker.is_up for worker in self._workers.values())
 
     @property
     def tasks(self) -> dict[str, Task | None]:
@@ -147,7 +154,7 @@ class Fleet:
         """Wait until a worker is done or has come up, or the time is over.
 
         Raises:
-            RunStopped: if a worker can't be started at all.
+            RunStopped: if no worker can be started at all.
         """
         self._ask_who_is_up()
         waited = {worker.answer: name for name, worker in self._workers.items() if worker.answer is not None}
@@ -161,19 +168,31 @@ class Fleet:
         completions = (self._collect(waited[ref], ref) for ref in done)
         return [completion for completion in completions if completion is not None]
 
-    def poll_progress(self) -> None:
-        """Ask busy workers how far they are, and take the answers to earlier questions; never blocks."""
-        for worker in self._workers.values():
+    def watch(self) -> list[str]:
+        """Ask busy workers how far they are, take the answers to earlier questions, and end who has not answered.
+
+        Never blocks.
+
+        Returns:
+            The workers that were ended; their tasks come back as lost.
+        """
+        ended = []
+        for name, worker in self._workers.items():
             if worker.task is None:
                 worker.status = None
             elif worker.status is None:
-                worker.status = worker.actor.status.remote()
+                worker.status, worker.asked_at = worker.actor.status.remote(), time.monotonic()
             elif ray.wait([worker.status], timeout=0)[0]:
                 try:
                     worker.progress = ray.get(worker.status)
                 except ray.exceptions.RayError:
                     worker.progress = None
                 worker.status = None
+            elif time.monotonic() - worker.asked_at > self._unreachable_s:
+                ray.kill(worker.actor, no_restart=False)
+                worker.asked_at = time.monotonic()
+                ended.append(name)
+        return ended
 
     def close(self) -> None:
         """End the actors; what they are doing ends at its next step, or after a grace, without a result."""
@@ -182,6 +201,8 @@ class Fleet:
             worker.actor.request_stop.remote()
         if busy:
             ray.wait([worker.answer for worker in busy], num_returns=len(busy), timeout=GRACE_S)
+        ends = [worker.actor.end.remote() for worker in self._workers.values()]
+        ray.wait(ends, num_returns=len(ends), timeout=GRACE_S)
         for worker in self._workers.values():
             ray.kill(worker.actor)
         self._workers.clear()
@@ -197,11 +218,14 @@ class Fleet:
             worker.ready = None
             try:
                 ray.get(ref)
-                worker.is_up = True
+                worker.is_up, worker.failed_starts = True, 0
             except ray.exceptions.ActorUnavailableError:
                 worker.ask_again_at = time.monotonic() + RETRY_S  # it is being started again
             except ray.exceptions.RayError as error:
-                raise RunStopped(f"{name} can't be started: {describe(error)}") from None
+                worker.failed_starts += 1
+                worker.ask_again_at = time.monotonic() + RETRY_S * 2**worker.failed_starts
+                if all(other.failed_starts >= MAX_FAILED_STARTS for other in self._workers.values()):
+                    raise RunStopped(f"no worker can be started; {name}: {describe(error)}") from None
             return None
         task = worker.task
         assert task is not None

@@ -5,15 +5,22 @@ after every told record the state must be the one the record names.
 """
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
+from models.wording import brief, one_line
 from orchestrator.config import RunConfig
+from orchestrator.deadlines import Deadlines
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.journal import Journal, Record
-from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState
+from orchestrator.records import check_record
+from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState, live_weights
 from orchestrator.search.spnas import SpNas
-from orchestrator.trials import Trials
-from workers.storage import Result, RunFolder, WeightsFile
+from orchestrator.trials import Trials, seconds_of
+from workers.run_folder import Result, RunFolder, WeightsFile
+from workers.task import attempt_name
+
+MOST_WEIGHTS = 256
+"""Weights that may be remembered beside those of a search's state, before the dead ones are forgotten."""
 
 
 @dataclass
@@ -24,10 +31,11 @@ class History:
         algorithm: what decides.
         state: what it remembers.
         trials: the table.
-        attempts: the next attempt's number, by job.
+        attempts: the names of the attempts so far, by pending job.
+        deadlines: what the told jobs' times say of the next ones'.
         last_dispatched: the highest index that was ever sent to a worker, -1 before the first.
         rejected: attempts up to this one stopped the run and must not be used, by job.
-        weights: where the told jobs' weights are.
+        weights: where the told jobs' weights are, those of live ones at least.
         baselines: (job, score) of every baseline there has been, in order.
         candidates: indices of the candidates decided so far.
         worker_seconds: time that told jobs took on their workers.
@@ -37,7 +45,8 @@ class History:
     algorithm: Algorithm
     state: SearchState
     trials: Trials
-    attempts: dict[int, int] = field(default_factory=dict)
+    attempts: dict[int, list[str]] = field(default_factory=dict)
+    deadlines: Deadlines = field(default_factory=Deadlines)
     last_dispatched: int = -1
     rejected: dict[int, int] = field(default_factory=dict)
     weights: dict[int, WeightsFile] = field(default_factory=dict)
@@ -55,19 +64,37 @@ class History:
         """
         algorithm = SpNas(config.search)
         history = cls(algorithm, algorithm.initial(), Trials(config.image_size))
-        for record in journal.read():
-            if record["type"] == "decided":
-                algorithm.enter(history.state, Job.from_dict(record["job"]))
-            elif record["type"] == "told":
-                algorithm.tell(history.state, Outcome(**record["outcome"]))
-                if history.state.summary() != record["state"]:
-                    raise UserError(
-                        f"journal {journal.folder}: after job {record['outcome']['index']} the search comes to "
-                        f"{history.state.summary()}, but {record['state']} was recorded; use the version of spnas "
-                        "that wrote it"
-                    )
-            history.apply(record)
+        for number, record in enumerate(journal.read(), start=1):
+            try:
+                check_record(record)
+                history._follow(record, journal)
+            except UserError:
+                raise
+            except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"journal {journal.folder}: record {number} ({brief(record['type'])}) does not follow from those "
+                    f"before ({type(error).__name__}: {error}); restore the journal from a copy, or use the version of "
+                    "spnas that wrote it"
+                ) from error
         return history
+
+    def _follow(self, record: Record, journal: Journal) -> None:
+        """Take a record that was read.
+
+        Raises:
+            UserError: if it leads to another state than it says; other errors if it makes no sense at all.
+        """
+        if record["type"] == "decided":
+            self.algorithm.enter(self.state, Job.from_dict(record["job"]))
+        elif record["type"] == "told":
+            self.algorithm.tell(self.state, Outcome(**record["outcome"]))
+            if self.state.summary() != record["state"]:
+                raise UserError(
+                    f"journal {journal.folder}: after job {record['outcome']['index']} the search comes to "
+                    f"{self.state.summary()}, but {record['state']} was recorded; use the version of spnas that wrote "
+                    "it"
+                )
+        self.apply(record)
 
     def apply(self, record: Record) -> None:
         """Note what a record says beside the search's own state."""
@@ -79,29 +106,54 @@ class History:
                 if record["job"]["role"] == "candidate":
                     self.candidates.append(record["job"]["index"])
             case "dispatched":
-                self.attempts[record["index"]] = record["attempt"] + 1
+                self.attempts.setdefault(record["index"], []).append(_attempt_name(record))
                 self.last_dispatched = max(self.last_dispatched, record["index"])
             case "rejected":
                 self.rejected[record["index"]] = record["attempt"]
             case "told":
                 index, result = record["outcome"]["index"], record["result"]
-                self.worker_seconds += result["finished_at"] - result["started_at"]
+                self.attempts.pop(index, None)
+                self.rejected.pop(index, None)
+                seconds = seconds_of(result)
+                self.worker_seconds += seconds
+                if record["outcome"]["status"] == "completed":
+                    row = self.trials.rows[index]
+                    self.deadlines.learn(row["recipe"], row["gflops"], seconds)
                 baseline = record["state"]["baseline"]
                 if baseline and (not self.baselines or self.baselines[-1][0] != baseline["index"]):
                     self.baselines.append((baseline["index"], baseline["score"]))
                 if result["weights"]:
                     self.weights[index] = WeightsFile(**result["weights"])
+                if len(self.weights) > MOST_WEIGHTS + 4 * len(self.state.pending):
+                    self.weights = {i: self.weights[i] for i in live_weights(self.state) if i in self.weights}
             case "ended":
-                self.ended = record["reason"]
+                self.ended = one_line(record["reason"])
 
     def finished_attempt(self, folder: RunFolder, index: int) -> Result | None:
-        """The first finished attempt at a pending job that may be used."""
-        rejected = self.rejected.get(index, -1)
-        try:
-            results = folder.read_results(index)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunStopped(f"the results of job {index} in {folder.results} can't be read: {error}") from None
-        return next((result for result in results if result.attempt > rejected), None)
+        """The last finished attempt at a pending job that may be used.
+
+        Only attempts that this history has sent off count: what a superseded driver starts does not.
+        """
+        usable = self.attempts.get(index, [])[self.rejected.get(index, -1) + 1 :]
+        return next((result for name in reversed(usable) if (result := stored_result(folder, name))), None)
+
+
+def stored_result(folder: RunFolder, name: str) -> Result | None:
+    """What an attempt came to, None if it has not ended.
+
+    Raises:
+        RunStopped: if the result can't be read.
+    """
+    try:
+        return folder.read_result(name)
+    except ValueError as error:
+        raise RunStopped(f"{error}; delete it to have the job run again") from None
+
+
+def _attempt_name(dispatched: Record) -> str:
+    index, attempt = dispatched["index"], dispatched["attempt"]
+    # In the first format an attempt's name was without the epoch.
+    return attempt_name(index, attempt, dispatched["epoch"]) if "epoch" in dispatched else f"{index:06d}-{attempt}"
 
 
 def decided_record(job: Job) -> Record:
@@ -109,18 +161,26 @@ def decided_record(job: Job) -> Record:
     return {"type": "decided", "time": time.time(), "job": job.to_dict()}
 
 
-def dispatched_record(index: int, attempt: int, worker: str) -> Record:
+def dispatched_record(index: int, attempt: int, epoch: int, worker: str) -> Record:
     """The record of an attempt that is about to begin."""
-    return {"type": "dispatched", "time": time.time(), "index": index, "attempt": attempt, "worker": worker}
+    return {
+        "type": "dispatched",
+        "time": time.time(),
+        "index": index,
+        "attempt": attempt,
+        "epoch": epoch,
+        "worker": worker,
+    }
 
 
 def told_record(outcome: Outcome, result: Result, state: SearchState) -> Record:
     """The record of an outcome and of what the state has become by it."""
-    told = asdict(outcome)
+    told_twice = ("metrics", "error", "status")
+    values = {item.name: getattr(result, item.name) for item in fields(result) if item.name not in told_twice}
     return {
         "type": "told",
         "time": time.time(),
-        "outcome": told | {"metrics": dict(outcome.metrics)},
-        "result": {key: value for key, value in asdict(result).items() if key not in ("metrics", "error", "status")},
+        "outcome": {item.name: getattr(outcome, item.name) for item in fields(outcome)},
+        "result": values | {"weights": asdict(result.weights) if result.weights else None},
         "state": state.summary(),
     }

@@ -13,7 +13,6 @@ RAY_MODULES = {
     "workers/node.py",
     "orchestrator/fleet.py",
     "orchestrator/weights.py",
-    "orchestrator/failures.py",
 }
 WITHOUT_TORCH = (
     "models.architecture",
@@ -24,6 +23,10 @@ WITHOUT_TORCH = (
     "orchestrator.driver",
     "orchestrator.cli",
     "orchestrator.config",
+    "workers.rank",
+    "workers.ranks",
+    "workers.failures",
+    "workers.run_folder",
 )
 
 

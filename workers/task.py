@@ -17,6 +17,8 @@ from workers.settings import (
     TrainingSettings,
 )
 
+NETWORK_TRAINER = "workers.training:NetworkTrainer"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
@@ -36,7 +38,7 @@ class NodeSettings:
     reignition_data: ClassificationDataSettings | None
     detector: DetectorSettings
     max_stages: int
-    trainer: str = "workers.training:NetworkTrainer"
+    trainer: str = NETWORK_TRAINER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,10 @@ from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
-from tests.orchestrator.processes import kill_workers
+from tests.orchestrator.processes import kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
-from workers.storage import RunFolder
+from workers.run_folder import RunFolder
+from workers.storage import open_storage
 from workers.task import Progress
 
 pytestmark = pytest.mark.ray
@@ -73,7 +74,7 @@ def local_ray() -> Iterator[None]:
 
 
 def run(config: RunConfig, path: Path, watcher: Watcher | None = None) -> str:
-    folder, changed = open_run(config, path)
+    folder, changed = open_run(config, open_storage(path))
     return Driver(config, folder, watcher or Watcher()).run(changed)
 
 
@@ -102,9 +103,8 @@ def test_one_worker_gives_the_history_of_two(undisturbed: Path, tmp_path: Path) 
 
 
 def test_only_live_weights_are_kept(undisturbed: Path) -> None:
-    folder = RunFolder(undisturbed)
-    state = History.fold(tiny_config(), Journal(folder.journal)).state
-    kept = {int(path.name.split("-")[0]) for path in folder.weights.iterdir()}
+    state = History.fold(tiny_config(), Journal(open_storage(undisturbed))).state
+    kept = {int(path.name.split("-")[0]) for path in (undisturbed / "weights").iterdir()}
     assert kept == live_weights(state) & state.population.keys()
 
 
@@ -114,7 +114,7 @@ def test_the_tables_of_a_run_can_be_printed_at_every_moment(undisturbed: Path, t
     config = tiny_config()
     for count in range(len(lines) + 1):
         (tmp_path / "journal" / "000001.jsonl").write_bytes(b"".join(lines[:count]))
-        history = History.fold(config, Journal(tmp_path / "journal"))
+        history = History.fold(config, Journal(open_storage(tmp_path)))
         printed = io.StringIO()
         console = Console(file=printed, width=160)
         console.print(summary_table(config, history))
@@ -133,14 +133,15 @@ def test_a_finished_run_started_again_changes_nothing(undisturbed: Path) -> None
 
 
 def test_a_stopped_run_goes_on_to_the_same_history(undisturbed: Path, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    first = Watcher(on_told=lambda index: folder.stop_request.touch() if index == 2 else None)
-    assert run(tiny_config(), folder.path, first) == "stopped as asked"
+    path = tmp_path / "run"
+    folder = RunFolder(path)
+    first = Watcher(on_told=lambda index: folder.request_stop() if index == 2 else None)
+    assert run(tiny_config(), path, first) == "stopped as asked"
     assert 0 < len(first.told_indices) < len(history_of(undisturbed))
     second = Watcher()
-    assert run(tiny_config(), folder.path, second) == "the search is complete"
+    assert run(tiny_config(), path, second) == "the search is complete"
     assert not set(first.told_indices) & set(second.told_indices)
-    pd.testing.assert_frame_equal(history_of(folder.path), history_of(undisturbed), check_exact=True)
+    pd.testing.assert_frame_equal(history_of(path), history_of(undisturbed), check_exact=True)
 
 
 def test_a_run_at_its_budget_goes_on_with_a_larger_one_to_the_same_history(undisturbed: Path, tmp_path: Path) -> None:
@@ -156,35 +157,49 @@ def test_a_spent_budget_asked_again_spends_nothing_more(local_ray: None, tmp_pat
     over = tiny_config(budget={"deadline": "2000-01-01T00:00:00Z"})
     assert "deadline" in run(over, tmp_path / "run")
     assert records(tmp_path / "run", "dispatched") == []
-    folder = RunFolder(tmp_path / "run")
-    run(tiny_config(), folder.path, Watcher(on_told=lambda index: folder.stop_request.touch()))
-    told = len(records(folder.path, "told"))
+    path = tmp_path / "run"
+    folder = RunFolder(path)
+    run(tiny_config(), path, Watcher(on_told=lambda index: folder.request_stop()))
+    told = len(records(path, "told"))
     for _ in range(2):
         watcher = Watcher()
-        assert "deadline" in run(over, folder.path, watcher)
+        assert "deadline" in run(over, path, watcher)
         assert watcher.told_indices == []
-    assert len(records(folder.path, "told")) == told
+    assert len(records(path, "told")) == told
 
 
-def test_a_candidate_whose_workers_always_die_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:
+LONG_CANDIDATES: dict[str, Any] = {
+    "training": {"epochs": 10_000},  # none of them ends before it is seen and killed
+    "start": {"training": {"epochs": 1}},
+    "parallel": None,
+    "final": None,
+    "budget": {"max_candidates": 1},
+}
+
+
+def test_a_job_whose_workers_always_die_stops_the_run_uncharged(local_ray: None, tmp_path: Path) -> None:
     def kill_all_but_the_start(roles: set[str]) -> None:
         if roles and "start" not in roles:
             kill_workers()
 
-    config = tiny_config(
-        training={"epochs": 10_000},  # none of them ends before it is seen and killed
-        start={"training": {"epochs": 1}},
-        parallel=None,
-        final=None,
-        budget={"max_candidates": 1},
-        fleet={"max_attempts": 2},
-    )
-    run(config, tmp_path / "run", Watcher(on_working=kill_all_but_the_start))
+    config = tiny_config(**LONG_CANDIDATES, fleet={"max_attempts": 2})
+    with pytest.raises(RunStopped, match=r"job 1 .* was lost 2 times, which is not its fault"):
+        run(config, tmp_path / "run", Watcher(on_working=kill_all_but_the_start))
+    assert [record["outcome"]["index"] for record in records(tmp_path / "run", "told")] == [0]
+
+
+def test_a_candidate_whose_rank_is_killed_twice_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:
+    def kill_the_candidate(roles: set[str]) -> None:
+        if "candidate" in roles:
+            kill_ranks()
+
+    config = tiny_config(**LONG_CANDIDATES | {"serial": {"acceptance": "paper", "pace": "steady", "in_flight": 1}})
+    run(config, tmp_path / "run", Watcher(on_working=kill_the_candidate))
     trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     candidate = trials[trials["role"] == "candidate"].iloc[0]
     assert candidate["status"] == "failed"
     assert candidate["attempts"] == 2
-    assert "its worker was lost 2 times" in candidate["error"]
+    assert candidate["error"].startswith("its process was ended by SIGKILL")
 
 
 def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbed: Path, tmp_path: Path) -> None:
@@ -213,25 +228,27 @@ def test_a_failed_start_stops_the_run_and_goes_on_once_it_is_mended(local_ray: N
     with pytest.raises(RunStopped, match="job 0"):  # it is tried again, and fails again
         run(config, tmp_path / "run")
     torch.save(build_backbone(config.start.spec).state_dict(), weights)
-    folder = RunFolder(tmp_path / "run")
-    stop_early = Watcher(on_told=lambda index: folder.stop_request.touch())
-    assert run(config, folder.path, stop_early) == "stopped as asked"
+    path = tmp_path / "run"
+    folder = RunFolder(path)
+    stop_early = Watcher(on_told=lambda index: folder.request_stop())
+    assert run(config, path, stop_early) == "stopped as asked"
     assert stop_early.told_indices[0] == 0
-    assert pd.read_parquet(folder.trials)["attempts"][0] == 3
+    assert pd.read_parquet(path / "trials.parquet")["attempts"][0] == 3
 
 
 def test_lost_weights_stop_with_the_job_and_the_file(local_ray: None, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    stop_early = Watcher(on_told=lambda index: folder.stop_request.touch())
-    run(tiny_config(), folder.path, stop_early)
-    for path in folder.weights.iterdir():
-        path.unlink()
+    path = tmp_path / "run"
+    folder = RunFolder(path)
+    stop_early = Watcher(on_told=lambda index: folder.request_stop())
+    run(tiny_config(), path, stop_early)
+    for file in (path / "weights").iterdir():
+        file.unlink()
     with pytest.raises(RunStopped, match=r"weights of job \d+, .*safetensors"):
-        run(tiny_config(), folder.path)
+        run(tiny_config(), path)
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    first, second = RunLock(tmp_path / "run"), RunLock(tmp_path / "run")
+    first, second = RunLock(open_storage(tmp_path / "run")), RunLock(open_storage(tmp_path / "run"))
     assert not first.is_held()
     assert first.acquire()
     assert second.is_held()
@@ -246,27 +263,27 @@ def test_a_folder_whose_first_driver_died_while_making_it_is_taken_over(tmp_path
     path = tmp_path / "run"
     path.mkdir()
     (path / ".config.yaml.123.tmp").write_text("half of a con")
-    lock = RunLock(path)
+    lock = RunLock(open_storage(path))
     assert lock.acquire()
-    folder, changed = open_run(tiny_config(), path)
-    assert folder.config.is_file() and changed == {}
+    folder, changed = open_run(tiny_config(), open_storage(path))
+    assert folder.has_config() and changed == {}
     lock.release()
 
 
 def test_another_config_or_a_strange_folder_is_refused(tmp_path: Path) -> None:
-    open_run(tiny_config(), tmp_path / "run")
-    _, changed = open_run(tiny_config(fleet={"num_workers": 1}), tmp_path / "run")
+    open_run(tiny_config(), open_storage(tmp_path / "run"))
+    _, changed = open_run(tiny_config(fleet={"num_workers": 1}), open_storage(tmp_path / "run"))
     assert changed == {"fleet.num_workers": (2, 1)}
     with pytest.raises(UserError, match=r"serial.n_stuck was 2, is 9"):
-        open_run(tiny_config(serial={"n_stuck": 9}), tmp_path / "run")
+        open_run(tiny_config(serial={"n_stuck": 9}), open_storage(tmp_path / "run"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(UserError, match="neither empty nor a run's folder"):
-        open_run(tiny_config(), tmp_path / "other")
+        open_run(tiny_config(), open_storage(tmp_path / "other"))
 
 
 def records(path: Path, kind: str) -> list[dict[str, Any]]:
-    return [record for record in Journal(path / "journal").read() if record["type"] == kind]
+    return [record for record in Journal(open_storage(path)).read() if record["type"] == kind]
 
 
 def start_search(config: Path, path: Path, log: Path) -> "subprocess.Popen[bytes]":

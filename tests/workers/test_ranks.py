@@ -1,0 +1,199 @@
+"""Ranks as real processes: what ends them, what they leave behind, and what their node worker is told."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.architecture import Architecture, NetworkSpec
+from tests.workers.rank_trainers import CHILDREN
+from workers.ranks import Rank
+from workers.run_folder import RunFolder
+from workers.settings import DetectorSettings, ShapesData, TrainingSettings
+from workers.task import AttemptLost, CandidateFailure, NodeSettings, Progress, Task, TrainingStopped
+
+SIGNALS = [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTERM]
+
+
+def settings_of(folder: Path, trainer: str = "tests.workers.rank_trainers:ObedientTrainer") -> NodeSettings:
+    return NodeSettings(
+        folder=str(folder),
+        data=ShapesData(format="shapes"),
+        reignition_data=None,
+        detector=DetectorSettings(),
+        max_stages=4,
+        trainer=trainer,
+    )
+
+
+def task_of(kind: str, **values: object) -> Task:
+    spec = NetworkSpec.fresh(Architecture.parse("BB(1,1)"), "deep", 4)
+    defaults = {"index": 3, "attempt": 0, "spec": spec, "morphs": (), "training": TrainingSettings(), "seed": (0, 0, 0)}
+    return Task(kind=kind, **defaults | values)  # type: ignore[arg-type]
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+@pytest.fixture
+def rank(tmp_path: Path) -> Iterator[Rank]:
+    rank = Rank(settings_of(tmp_path))
+    yield rank
+    rank.kill()
+
+
+def family(folder: Path) -> list[int]:
+    """Every process that a trainer has noted: ranks, their children and grandchildren."""
+    return [int(pid) for pid in (folder / CHILDREN).read_text().split()]
+
+
+def are_gone(pids: list[int]) -> bool:
+    def is_alive(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return not any(is_alive(pid) for pid in pids)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look until it holds; the test's own time limit ends what never does."""
+    while not condition():
+        threading.Event().wait(0.02)
+
+
+def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(rank: Rank, tmp_path: Path) -> None:
+    first, second = np.arange(256, dtype=np.uint8), np.full(1 << 20, 7, dtype=np.uint8)
+    second.setflags(write=False)  # as the object store gives them
+    seen: list[Progress] = []
+    results = [rank.train(task_of("add", attempt=number), first, second, seen.append) for number in range(2)]
+    for number, result in enumerate(results):
+        assert result.metrics["parent"] == first.sum(dtype=np.int64)
+        assert result.metrics["backbone"] == second.sum(dtype=np.int64)
+        assert result.weights.name == f"000003-{number}-0.safetensors"
+        assert RunFolder(tmp_path).read_weights(result.weights) == b"w" * 99
+        assert result.seconds >= 0
+    assert results[0].metrics["rank"] == results[1].metrics["rank"]
+    assert [progress.step for progress in seen] == [1, 1]
+
+
+def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(rank: Rank) -> None:
+    counts = [
+        rank.train(task_of("checkpoint", **values), None, None, ignore).metrics["count"]
+        for values in (
+            {"attempt": 0},
+            {"attempt": 1, "epoch": 1, "earlier": ("000003-0-0",)},
+            {"attempt": 2, "epoch": 1, "earlier": ("000003-1-1", "000003-0-0")},
+            {"attempt": 0, "epoch": 2},  # a superseded driver's
+        )
+    ]
+    assert counts == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("fail", "loss became nan at epoch 1, step 1"), ("raise", "ValueError: no such thing")]
+)
+def test_what_a_training_raises_is_the_candidates_fault(rank: Rank, kind: str, reason: str) -> None:
+    with pytest.raises(CandidateFailure) as caught:
+        rank.train(task_of(kind), None, None, ignore)
+    assert caught.value.reason == reason
+
+
+def test_failing_storage_is_the_infrastructures_fault(rank: Rank) -> None:
+    with pytest.raises(AttemptLost, match="No space left on device") as caught:
+        rank.train(task_of("storage"), None, None, ignore)
+    assert caught.value.fault == "infrastructure"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_rank_that_a_signal_ends_is_reported_with_its_name(rank: Rank, number: signal.Signals) -> None:
+    with pytest.raises(AttemptLost, match=number.name) as caught:
+        rank.train(task_of(f"signal {int(number)}"), None, None, ignore)
+    assert caught.value.fault in ("unclear", "infrastructure")
+
+
+def test_a_rank_that_exits_is_reported_with_its_code(rank: Rank) -> None:
+    with pytest.raises(AttemptLost, match="exit code 7") as caught:
+        rank.train(task_of("exit 7"), None, None, ignore)
+    assert caught.value.fault == "unclear"
+
+
+@pytest.mark.parametrize("kind", ["sleep", "deadlock", "freeze"])
+def test_a_rank_that_hangs_is_noticed_and_killed_with_all_its_children(rank: Rank, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(AttemptLost, match="no sign of life for 1.5 s") as caught:
+        rank.train(task_of(kind, stall_s=1.5), None, None, ignore)
+    assert caught.value.fault == "unclear"
+    rank.kill()
+    assert len(family(tmp_path)) == 3
+    wait_until(lambda: are_gone(family(tmp_path)))
+
+
+def test_a_training_past_its_deadline_is_lost_even_if_it_goes_on_reporting(rank: Rank) -> None:
+    with pytest.raises(AttemptLost, match="deadline"):
+        rank.train(task_of("chatter", deadline_s=1.0), None, None, ignore)
+
+
+def test_a_rank_stops_when_asked_to_and_takes_the_next_task(rank: Rank) -> None:
+    def stop(progress: Progress) -> None:
+        rank.request_stop()
+
+    with pytest.raises(TrainingStopped):
+        rank.train(task_of("wait"), None, None, stop)
+    assert rank.train(task_of("checkpoint"), None, None, ignore).metrics["count"] == 1
+
+
+def test_a_rank_that_cannot_start_says_so(tmp_path: Path) -> None:
+    rank = Rank(settings_of(tmp_path, trainer="tests.workers.no_such_module:Trainer"))
+    with pytest.raises(AttemptLost, match="exit code 1"):
+        rank.wait_until_ready()
+    rank.kill()
+
+
+OWNER = """
+import sys
+from tests.workers.test_ranks import settings_of, task_of, ignore
+from workers.ranks import Rank
+rank = Rank(settings_of(sys.argv[1]))
+rank.train(task_of(sys.argv[2]), None, None, ignore)
+"""
+
+
+@pytest.mark.parametrize("kind", ["wait", "deadlock", "freeze"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_the_process_that_owns_the_rank(tmp_path: Path, kind: str, number: signal.Signals) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), kind], start_new_session=True)
+    wait_until(lambda: (tmp_path / CHILDREN).exists() and len(family(tmp_path)) == 3)
+    os.kill(owner.pid, number)
+    owner.wait()
+    wait_until(lambda: are_gone(family(tmp_path)))
+
+
+def test_a_killed_rank_leaves_neither_guard_nor_shared_memory(tmp_path: Path) -> None:
+    def guards() -> set[str]:
+        lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        return {line.split()[0] for line in lines.splitlines() if "guard.py" in line}
+
+    shared = Path("/dev/shm")
+    before = guards(), set(shared.iterdir())
+    rank = Rank(settings_of(tmp_path))
+    blob = np.zeros(1 << 20, dtype=np.uint8)
+    rank.train(task_of("add"), blob, blob, ignore)
+    assert guards() - before[0]
+    rank.kill()
+    wait_until(lambda: guards() <= before[0])
+    assert set(shared.iterdir()) <= before[1]
+
+
+def test_how_long_a_training_took_does_not_hang_on_the_clock_on_the_wall(rank: Rank) -> None:
+    begun = time.monotonic()
+    result = rank.train(task_of("checkpoint"), None, None, ignore)
+    assert 0 <= result.seconds <= time.monotonic() - begun

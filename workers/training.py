@@ -1,0 +1,66 @@
+"""What a rank does with its tasks: trains detectors and pretrains backbones.
+
+Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache.
+"""
+
+from workers.classification import pretrain
+from workers.data import open_classification_data, open_detection_data
+from workers.data.interface import ClassificationData, DetectionData
+from workers.detection import train_detector
+from workers.rank import Blob, Checkpoints
+from workers.task import NodeSettings, OnProgress, ShouldStop, Task, TrainingResult
+
+
+class NetworkTrainer:
+    """Trains networks of torch on the data sets of the settings."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Keep the settings."""
+        self._settings = settings
+        self._detection_data: DetectionData | None = None
+        self._classification_data: ClassificationData | None = None
+
+    def train(
+        self,
+        task: Task,
+        parent: Blob | None,
+        backbone: Blob | None,
+        checkpoints: Checkpoints,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> TrainingResult:
+        """Train one task.
+
+        Args:
+            task: what to train.
+            parent: the blob of the detector it grows from, if any.
+            backbone: the blob of a pretrained backbone, if any.
+            checkpoints: where half-finished training is kept, and found again.
+            on_progress: told every few steps.
+            should_stop: asked before each step.
+        """
+        settings = self._settings
+        if task.kind == "pretrain":
+            if self._classification_data is None:
+                assert settings.reignition_data is not None
+                self._classification_data = open_classification_data(settings.reignition_data)
+            return pretrain(
+                task,
+                data=self._classification_data,
+                checkpoints=checkpoints,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        if self._detection_data is None:
+            self._detection_data = open_detection_data(settings.data)
+        return train_detector(
+            task,
+            data=self._detection_data,
+            detector=settings.detector,
+            max_stages=settings.max_stages,
+            parent=parent,
+            backbone=backbone,
+            checkpoints=checkpoints,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
