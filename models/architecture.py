@@ -12,6 +12,7 @@ Invariant: ``Architecture.parse(str(a)) == a`` for every architecture, and every
 `ArchitectureError` with the position of the first offending character.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,7 +137,7 @@ def _scan(text: str) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
             position += 1
         if position == start:
             fail(f"expected a block, '1' or 'd' (every stage has at least one), {found()}")
-        stages.append(text[start:position])
+        stages.append(sys.intern(text[start:position]))
         if text[position : position + 1] != ",":
             break
         position += 1

@@ -14,6 +14,7 @@ Invariant: ``parse_morph(str(morph)) == morph``.
 """
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -176,7 +177,8 @@ def _expand(spec: NetworkSpec, after: int) -> NetworkSpec:
 
 
 def _rebuilt(spec: NetworkSpec, stages: tuple[str, ...], shortcuts: str) -> NetworkSpec:
-    architecture = Architecture(spec.architecture.block, stages)
+    # A long search holds many networks, which differ in few of their stages.
+    architecture = Architecture(spec.architecture.block, tuple(map(sys.intern, stages)))
     return replace(spec, architecture=architecture, shortcuts=shortcuts)
 
 
