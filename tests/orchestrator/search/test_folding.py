@@ -13,7 +13,8 @@ from orchestrator.history import History, decided_record, dispatched_record, tol
 from orchestrator.journal import Journal, Record
 from orchestrator.search.protocol import SearchState
 from tests.orchestrator.search.fake_driver import START, FakeDriver
-from workers.storage import Result, WeightsFile
+from workers.run_folder import Result, WeightsFile
+from workers.storage import open_storage
 
 RULES = ("paper", "paired")
 
@@ -49,10 +50,13 @@ class Recorder:
             result = Result(
                 index=index,
                 attempt=0,
+                epoch=1,
+                name=f"{index:06d}-0-1",
                 status=told.outcome.status,
                 worker="worker-0",
                 started_at=index,
                 finished_at=index + 2,
+                seconds=2,
                 weights=WeightsFile(name=f"{index}", sha256="", size_bytes=1) if told.outcome.completed else None,
             )
             self.records.append(told_record(told.outcome, result, driver.state))
@@ -66,7 +70,7 @@ def recorded(config: RunConfig) -> tuple[FakeDriver, Recorder]:
 
 
 def journal_of(folder: Path, records: list[Record]) -> Journal:
-    journal = Journal(folder)
+    journal = Journal(open_storage(folder))
     journal.open_epoch()
     journal.append(records)
     journal.close()
@@ -100,7 +104,7 @@ def test_a_search_resumed_at_any_record_ends_in_the_same_history(tmp_path: Path,
 
 
 def test_an_empty_journal_gives_the_state_before_the_first_decision(tmp_path: Path) -> None:
-    history = History.fold(run_config("paper"), Journal(tmp_path / "missing"))
+    history = History.fold(run_config("paper"), Journal(open_storage(tmp_path / "missing")))
     assert history.state == SearchState()
 
 
@@ -132,14 +136,16 @@ def test_folding_remembers_attempts_rejections_weights_and_baselines(tmp_path: P
     records = recorder.records
     cut = next(p for p, record in enumerate(records) if record["type"] == "told" and record["outcome"]["index"] == 2)
     extra = [
-        dispatched_record(2, 0, "worker-0"),
-        dispatched_record(2, 1, "worker-1"),
+        dispatched_record(2, 0, 1, "worker-0"),
+        dispatched_record(2, 1, 1, "worker-1"),
         {"type": "rejected", "time": 0.0, "index": 2, "attempt": 0},
         {"type": "ended", "time": 0.0, "reason": "stopped as asked"},
     ]
-    history = History.fold(config, journal_of(tmp_path / "whole", [*records[:cut], *extra, *records[cut:]]))
-    assert history.attempts == {2: 2}
+    history = History.fold(config, journal_of(tmp_path / "cut", [*records[:cut], *extra]))
+    assert history.attempts == {2: ["000002-0-1", "000002-1-1"]}
     assert history.rejected == {2: 0}
+    history = History.fold(config, journal_of(tmp_path / "whole", [*records[:cut], *extra, *records[cut:]]))
+    assert not history.attempts and not history.rejected  # only pending jobs have another attempt
     assert history.weights.keys() == {told.job.index for told in driver.told if told.outcome.completed}
     assert history.candidates == [job.index for job in driver.with_role("candidate")]
     assert history.worker_seconds == 2 * len(driver.told)
