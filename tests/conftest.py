@@ -1,6 +1,8 @@
 """Settings that must be made before Ray or torch is imported, and what several tests share."""
 
 import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -11,6 +13,8 @@ os.environ.pop("RAY_ADDRESS", None)
 import pytest
 from hypothesis import settings
 
+from tests.s3_server import CREDENTIALS, S3Server, running_s3_server
+
 settings.register_profile("spnas", deadline=None, derandomize=True)
 settings.load_profile("spnas")
 
@@ -20,3 +24,22 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A server with a bucket named ``bucket``, which this process and those it starts may use."""
+    with pytest.MonkeyPatch.context() as environment, running_s3_server() as server:
+        for key, value in CREDENTIALS.items():
+            environment.setenv(key, value)
+        server.make_bucket("bucket")
+        yield server
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty storage, of each kind in turn."""
+    if request.param == "folder":
+        return str(tmp_path / "storage")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return server.address(f"bucket/runs/{secrets.token_hex(4)}")

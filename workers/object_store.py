@@ -78,8 +78,12 @@ class ObjectStore:
 
         def get() -> bytes:
             with self._fs.open_input_stream(key, compression=None) as stream:
-                data: bytes = stream.read()
-                return data
+                version, data = _version(stream), stream.read()
+            with self._fs.open_input_stream(key, compression=None) as stream:
+                if version != _version(stream):  # pyarrow asks for the length, then for so many bytes of what is there
+                    raise OSError("the object was replaced while it was read")
+            assert isinstance(data, bytes)
+            return data
 
         return self._tried(get, name)
 
@@ -121,14 +125,14 @@ class ObjectStore:
 
     def open_log(self, name: str) -> Log:
         """A log is a folder of parts."""
-        if self._parts(name):
+        if self.parts(checked(name)):
             raise FileExistsError(errno.EEXIST, "the log exists", self.where(name))
         return _PartsLog(self, name)
 
     def read_log(self, name: str) -> bytes:
         """Read the longest parts that cover the log."""
         for _ in range(READ_TRIES):
-            parts = self._parts(name)
+            parts = self.parts(name)
             if not parts:
                 raise FileNotFoundError(errno.ENOENT, "no such log", self.where(name))
             try:
@@ -137,18 +141,23 @@ class ObjectStore:
                 continue  # its writer has merged some since we listed them
         raise OSError(errno.EAGAIN, "changes faster than it can be read", self.where(name))
 
-    def read_parts(self, name: str, parts: list[tuple[int, int]]) -> bytes:
-        """The bytes of a log's parts, without those that others cover.
+    def read_parts(self, log: str, parts: Iterable[tuple[int, int]], begin: int = 0) -> bytes:
+        """The bytes of a log's parts from append number `begin` on, without those that others hold.
 
         Raises:
-            ValueError: if one is missing between the first and the last.
+            ValueError: if one is missing before the last.
             FileNotFoundError: if one is gone meanwhile.
         """
-        chosen = _covering(parts)
-        for (_, last), (first, _) in zip(chosen, chosen[1:], strict=False):
-            if first != last + 1:
-                raise ValueError(f"{self.where(name)}: part {part_name(last + 1, first - 1)} is missing")
-        return b"".join(self._threads.map(self.read, (f"{name}/{part_name(*part)}" for part in chosen)))
+        chosen, expected = _covering(parts), begin
+        for first, last in chosen:
+            if first != expected:
+                raise ValueError(f"{self.where(log)}: part {part_name(expected, first - 1)} is missing")
+            expected = last + 1
+        return b"".join(self._threads.map(self.read, (f"{log}/{part_name(*part)}" for part in chosen)))
+
+    def parts(self, log: str) -> list[tuple[int, int]]:
+        """First and last append of each of a log's parts."""
+        return [part for name in self.names(log) if (part := _part(name)) is not None]
 
     def logs(self, folder: str) -> list[str]:
         """See `Storage`."""
@@ -166,12 +175,11 @@ class ObjectStore:
             covered = set(parts) - set(_covering(parts))
             self.delete_all(f"{folder}/{part_name(*part)}" for part in sorted(covered))
 
-    def _parts(self, log: str) -> list[tuple[int, int]]:
-        return [part for name in self.names(log) if (part := _part(name)) is not None]
-
     def _list(self, folder: str, recursive: bool = False) -> list[Any]:
         """What is directly, or anywhere, under a folder, by name."""
-        selector = fs.FileSelector(self._key(folder) if folder else self._root, recursive, allow_not_found=True)
+        selector = fs.FileSelector(
+            self._key(folder) if folder else self._root, recursive=recursive, allow_not_found=True
+        )
         infos: list[Any] = self._tried(lambda: self._fs.get_file_info(selector), folder)
         return sorted(infos, key=lambda info: str(info.path))
 
@@ -219,23 +227,19 @@ class _PartsLog:
         self._is_open = False
 
     def _merge(self) -> None:
-        """Put the last parts of one length into a longer one, and so on."""
-        recent, self._recent = self._recent, []
+        """Put the last parts of one length into a longer one, and those of that length, and so on."""
+        data, self._recent = b"".join(self._recent), []
         last, span = self._count - 1, NUM_MERGED
-        data = b"".join(recent)
         while True:
             first = self._count - span
-            short = [part for part in self._parts() if first <= part[0] and part[1] <= last and part != (first, last)]
+            short = [part for part in self._store.parts(self._name) if first <= part[0] and part != (first, last)]
             if span > NUM_MERGED:
-                data = self._store.read_parts(self._name, short)
+                data = self._store.read_parts(self._name, short, first)
             self._store.write(f"{self._name}/{part_name(first, last)}", data)
             self._store.delete_all(f"{self._name}/{part_name(*part)}" for part in short)
             span *= NUM_MERGED
             if self._count % span:
                 return
-
-    def _parts(self) -> list[tuple[int, int]]:
-        return [part for name in self._store.names(self._name) if (part := _part(name)) is not None]
 
 
 def open_bucket(address: str) -> ObjectStore:
@@ -282,6 +286,11 @@ def _covering(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         if not chosen or first > chosen[-1][1]:
             chosen.append((first, last))
     return chosen
+
+
+def _version(stream: Any) -> object:
+    """What tells an object from the one that takes its place."""
+    return (stream.metadata() or {}).get("ETag")
 
 
 def _told(error: Exception, where: str) -> OSError:
