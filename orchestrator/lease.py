@@ -163,7 +163,7 @@ class Lease:
 def _values(lease: bytes) -> dict[str, Any]:
     try:
         values = json.loads(lease)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.blob import pack, unpack
+from models.wording import brief
 from workers.task import Task
 
 FORMAT = 1
@@ -147,7 +148,7 @@ class Checkpoint:
         try:
             told = json.loads(text)
             if told["format"] != FORMAT:
-                raise ValueError(f"checkpoint: it has format {told['format']}, this version reads {FORMAT}")
+                raise ValueError(f"checkpoint: it has format {brief(told['format'])}, this version reads {FORMAT}")
             return cls(
                 fingerprint=told["fingerprint"],
                 step=told["step"],
@@ -159,8 +160,8 @@ class Checkpoint:
                 ),
                 notes=tuple(told["notes"]),
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"checkpoint: its fields are not those of a checkpoint ({error!r})") from None
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"checkpoint: its fields are not those of a checkpoint ({brief(error)})") from None
 
 
 def fingerprint(task: Task, **settings: object) -> str:

@@ -17,6 +17,7 @@ from models.architecture import Architecture, NetworkSpec
 from models.blob import pack, unpack
 from models.detectors import build_detector
 from tests.fuzz.answers import FEW, MANY, answer, refusal
+from workers.checkpoint import Checkpoint, _checksum
 from workers.start_names import check_start_weights
 from workers.start_weights import load_start_weights
 
@@ -205,3 +206,17 @@ def test_a_damaged_file_of_torch_is_refused(
     for position, byte in changes:
         data[position % len(data)] = byte
     refusal(lambda: load(tmp_path_factory.getbasetemp() / "w.pt", bytes(data)))
+
+
+@MANY
+@given(
+    told=json_values, tensors=st.sets(st.sampled_from(["order", "torch_cpu", "momentum/0", "momentum/x", "model/w"]))
+)
+@example(told={"format": 1, "fingerprint": "", "step": 0, "generators": "", "notes": 5}, tensors={"order", "torch_cpu"})
+def test_a_checkpoint_of_anything_is_one_or_refused(told: object, tensors: set[str]) -> None:
+    try:
+        text = json.dumps(told)
+    except ValueError:  # a number of more digits than Python writes
+        text = "[" * 10**5
+    state = {name: torch.zeros(2) for name in tensors}
+    answer(lambda: Checkpoint.from_bytes(pack(state, {"checkpoint": text, "sha256": _checksum(state, text)})))

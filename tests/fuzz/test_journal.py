@@ -18,6 +18,7 @@ from orchestrator.console import status_table, summary_table
 from orchestrator.errors import UserError
 from orchestrator.history import History, decided_record, dispatched_record, told_record
 from orchestrator.journal import Journal, Record
+from orchestrator.lease import Lease
 from orchestrator.search.protocol import Job, Outcome
 from tests.fuzz.answers import FEW, MANY, answer, check_message, refusal
 from tests.orchestrator.tiny import tiny_config
@@ -319,3 +320,14 @@ def test_no_name_in_a_record_leads_out_of_the_run(name: str, tmp_path: Path) -> 
     folder = RunFolder(LocalFolder(tmp_path / "run"))
     file = WeightsFile(name=name, sha256="0" * 64, size_bytes=6)
     assert "can't be the name of a run's file" in refusal(lambda: folder.read_weights(file))
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [b"", b"[]", b"{", b"\xff", b"[" * 10**6, b'{"pid": "x"}', b'{"pid": 1e999, "generation": []}', b'{"pid": -1}'],
+    ids=lambda lease: repr(lease[:8]),
+)
+def test_a_lease_of_something_else_is_one_of_nobody(lease: bytes, tmp_path: Path) -> None:
+    storage = LocalFolder(tmp_path)
+    storage.write("driver.lock", lease)
+    assert not Lease(storage, beat_s=0.001, watch_s=0.01, settle_s=0.001).is_held()
