@@ -1,0 +1,1 @@
+"""Searches with stub training on real Ray, while everything that can die does: ``make chaos``."""

@@ -1,0 +1,76 @@
+"""A Ray cluster of fake nodes with fake GPUs on this machine, whose nodes may be killed.
+
+Invariant: after `restore` there are as many nodes as at first.
+"""
+
+import logging
+import re
+from typing import Any
+
+import ray
+from ray._private.internal_api import memory_summary
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray.cluster_utils import Cluster
+
+FAST_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+NUM_NODES = 3
+STORE_BYTES = 80 * 2**20
+
+
+class Nodes:
+    """A head without workers and some nodes with a GPU each; this process is connected to it."""
+
+    def __init__(self, num_nodes: int = NUM_NODES) -> None:
+        """Start them."""
+        head = {
+            "num_cpus": 0,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+            "_system_config": FAST_HEALTH_CHECKS,
+        }
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self._nodes = [self._add() for _ in range(num_nodes)]
+        # A node that dies tells all drivers its last words.
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+
+    @property
+    def address(self) -> str:
+        """What to set ``RAY_ADDRESS`` to."""
+        address: str = self._cluster.address
+        return address
+
+    def restore(self) -> bool:
+        """Put another node in the place of each that is dead; whether there was one."""
+        dead = [node for node in self._nodes if not _is_alive(node)]
+        for node in dead:
+            self._nodes.remove(node)
+            self._cluster.remove_node(node, allow_graceful=False)
+            self._nodes.append(self._add())
+        return bool(dead)
+
+    def actors(self) -> list[str]:
+        """The names of all living actors."""
+        return sorted(actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
+
+    def num_objects(self) -> int:
+        """Objects in the stores of all nodes."""
+        summary = memory_summary(self.address, stats_only=True)  # type: ignore[no-untyped-call]
+        return sum(int(count) for count in re.findall(r"Plasma memory usage .* MiB, (\d+) objects", summary))
+
+    def close(self) -> None:
+        """End the cluster."""
+        ray.shutdown()
+        self._cluster.shutdown()
+
+    def _add(self) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE_BYTES)
+
+
+def _is_alive(node: Any) -> bool:
+    return all(info.process.poll() is None for info in node.all_processes["raylet"])
