@@ -3,6 +3,7 @@
 Invariant: `config.yaml` appears whole, under the lock, so a place without one belongs to no run yet.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from orchestrator.config import RunConfig, differences, may_change, read_config
-from orchestrator.errors import UserError
+from orchestrator.errors import Superseded, UserError
 from orchestrator.lease import NAME, Lease
 from workers.run_folder import RunFolder
 from workers.storage import LocalFolder, Storage, open_storage
@@ -68,7 +69,11 @@ class FileLock:
         return False
 
     def verify(self) -> None:
-        """Nobody can take it from a process that lives."""
+        """See `Lock`; from a process that lives only who removes the file can take it."""
+        assert self._file is not None, "acquire comes first"
+        with contextlib.suppress(FileNotFoundError):
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                raise Superseded(f"another driver has taken {self._path.parent}")
 
     def release(self) -> None:
         """See `Lock`."""
