@@ -209,6 +209,7 @@ HOSTILE: dict[str, list[Any]] = {
     "no format": [{"type": "opened", "previous": {}}],
     "previous that is a list": [OPENED % b"[]"],
     "previous of words": [OPENED % b'{"1":"x"}'],
+    "previous of no epoch": [OPENED % b'{"x":0}'],
     "previous below zero": [OPENED % b'{"1":-1}'],
     "previous of a half": [OPENED % b'{"1":0.5}'],
 }
@@ -249,6 +250,12 @@ def test_a_file_of_another_name_is_no_epoch(name: str, sound: list[Record], tmp_
     (tmp_path / "journal" / name).write_bytes(b"garbage")
     read = answer(journal.read, UserError)
     assert read is None or len(read) == len(sound)
+
+
+def test_an_epoch_of_a_high_number_is_found_at_once(sound: list[Record], tmp_path: Path) -> None:
+    journal = write_journal(tmp_path, sound)
+    (tmp_path / "journal" / "999999999.jsonl").write_bytes(b"")
+    assert len(journal.read()) == len(sound)
 
 
 def test_a_folder_a_pipe_or_a_device_is_no_epoch(sound: list[Record], tmp_path: Path) -> None:
