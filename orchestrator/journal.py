@@ -56,6 +56,12 @@ class Journal:
             kept[number] = self._read_epoch(number, limit)
             if limits is None and kept[number]:
                 limits = kept[number][0]["previous"]
+        lost = [number for number, count in (limits or {}).items() if count and number not in map(str, kept)]
+        if lost:
+            raise UserError(
+                f"journal {self.folder}: the log of epoch {lost[0]} is missing; restore it from a copy, nothing was "
+                "changed"
+            )
         self._num_read = {number: len(records) for number, records in sorted(kept.items())}
         return [record for number in self._num_read for record in kept[number]]
 
@@ -112,7 +118,7 @@ class Journal:
         try:
             lines = self._storage.read_log(name).split(b"\n")
         except FileNotFoundError:
-            lines = [b""]  # a folder of the store in which no object is left
+            lines = [b""]
         except ValueError as error:
             raise UserError(f"journal {error}; restore it from a copy, nothing was changed") from None
         records: list[Record] = []
@@ -157,6 +163,7 @@ def _check_opened(record: Record, where: str) -> None:
         record["type"] != "opened"
         or not (isinstance(version, int) and version >= 1)
         or not isinstance(previous, dict)
+        or not all(re.fullmatch("[0-9]{1,9}", number) for number in previous)
         or not all(isinstance(count, int) and count >= 0 for count in previous.values())
     ):
         raise UserError(f"{where}, line 1: is no epoch's first record; restore it from a copy, nothing was changed")
