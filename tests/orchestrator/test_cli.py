@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.orchestrator.tiny import TINY, write_config
+from orchestrator.runs import RunLock, open_run
+from tests.orchestrator.tiny import TINY, tiny_config, write_config
+from tests.s3_server import S3Server
+from workers.storage import open_storage
 
 
 def spnas(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -100,11 +103,48 @@ def test_a_missing_reignition_folder_matters_only_where_something_is_pretrained(
     assert "objective.metric" in line  # the folder is not what is wrong
 
 
-def test_an_address_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
-    answer = spnas("search", write_config(tmp_path / "tiny.yaml"), "--run", "s3://bucket/run", cwd=tmp_path)
+@pytest.mark.parametrize("run", ["gs://bucket/run", "s3://", "s3://key:secret@bucket/run", ""])
+def test_an_address_that_is_none_is_refused_in_one_line_by_every_command(run: str, tmp_path: Path) -> None:
+    for command in (["search", write_config(tmp_path / "tiny.yaml"), "--run", run], ["status", run], ["stop", run]):
+        answer = spnas(*command, cwd=tmp_path)
+        assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (2, "", 1)
+        assert answer.stderr.startswith(f"run {run}: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_bucket_that_does_not_exist_is_refused_in_one_line(s3_server: S3Server, tmp_path: Path) -> None:
+    run = s3_server.address("no-such-bucket/run")
+    answer = spnas("search", write_config(tmp_path / "tiny.yaml"), "--run", run)
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    assert "can't be written" in answer.stderr and "NO_SUCH_BUCKET" in answer.stderr
+
+
+def test_status_and_stop_find_a_run_in_any_storage(address: str) -> None:
+    storage = open_storage(address)
+    lock = RunLock(storage)
+    assert lock.acquire()
+    folder, _ = open_run(tiny_config(), storage)
+    status, stop = spnas("status", address), spnas("stop", address)
+    assert (status.returncode, stop.returncode) == (0, 0), status.stderr + stop.stderr
+    assert f"{address}: running; serial 1, 0 jobs finished" in status.stdout
+    assert stop.stdout == f"{address}: will end after what is pending\n"
+    assert folder.stop_requested()
+    lock.release()
+    folder.clear_stop()
+    status, stop = spnas("status", address), spnas("stop", address)
+    assert "not running (its driver is gone; the same command goes on)" in status.stdout
+    assert "nothing to stop" in stop.stdout
+    assert not folder.stop_requested()
+
+
+def test_a_second_driver_is_refused_with_what_can_be_done(address: str, tmp_path: Path) -> None:
+    lock = RunLock(open_storage(address))
+    assert lock.acquire()
+    answer = spnas("search", write_config(tmp_path / "tiny.yaml"), "--run", address)
+    lock.release()
     assert answer.returncode == 2
-    assert answer.stderr == "run s3:/bucket/run: is an address; give a folder, on a cluster one that every node sees\n"
-    assert not (tmp_path / "s3:").exists()
+    expected = f"another driver works on it; see `spnas status {address}`, or end it: `spnas stop {address}`"
+    assert answer.stderr == f"run {address}: {expected}\n"
 
 
 def test_an_override_without_a_value_is_refused(tmp_path: Path) -> None:
@@ -134,9 +174,9 @@ def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path) -> Non
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(tmp_path: Path) -> None:
+def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(address: str, tmp_path: Path) -> None:
     config = write_config(tmp_path / "tiny.yaml")
-    answer = spnas("search", config, "--run", tmp_path / "run")
+    answer = spnas("search", config, "--run", address)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
     for expected in ("a new search from BB(1,1,1)", "candidate", "pretrain", "the search is complete", "GFLOPs"):
@@ -144,13 +184,13 @@ def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(t
     summary = answer.stdout.split("the search is complete")[1]
     assert all(name in summary for name in ("start", "serial 1", "parallel", "full training", "best"))
 
-    status = spnas("status", tmp_path / "run")
+    status = spnas("status", address)
     assert status.returncode == 0
     assert summary.strip() in status.stdout
     assert "not running (the search is complete)" in status.stdout
 
-    stop = spnas("stop", tmp_path / "run")
+    stop = spnas("stop", address)
     assert stop.returncode == 0 and "nothing to stop" in stop.stdout
 
-    again = spnas("search", config, "--run", tmp_path / "run")
+    again = spnas("search", config, "--run", address)
     assert again.returncode == 0 and summary.strip() in again.stdout
