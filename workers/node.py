@@ -113,6 +113,8 @@ class NodeWorker:
         self._end_rank()
 
     def _living_rank(self) -> Rank:
+        if self._rank is not None and not self._rank.is_alive:  # it was killed while it had nothing to do
+            self._end_rank()
         if self._rank is None:
             self._rank = Rank(self._settings)
         return self._rank

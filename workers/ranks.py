@@ -49,7 +49,13 @@ class Rank:
         self._guard.wait()  # the guard itself is a grandchild
         self._sending = threading.Lock()
         self._is_ready = False
-        self._connection.send(settings)
+        with contextlib.suppress(ConnectionError):
+            self._connection.send(settings)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
         """Return once it can take a task.
@@ -70,7 +76,7 @@ class Rank:
             TrainingStopped: after `request_stop`.
         """
         self.wait_until_ready()
-        with self._sending:
+        with self._sending, contextlib.suppress(ConnectionError):  # that it is gone, is seen when it should answer
             self._connection.send((task, parent is not None, backbone is not None))
             for blob in (parent, backbone):
                 if blob is not None:

@@ -197,3 +197,11 @@ def test_how_long_a_training_took_does_not_hang_on_the_clock_on_the_wall(rank: R
     begun = time.monotonic()
     result = rank.train(task_of("checkpoint"), None, None, ignore)
     assert 0 <= result.seconds <= time.monotonic() - begun
+
+
+def test_a_task_given_to_a_rank_that_is_gone_is_lost_with_what_ended_it(rank: Rank, tmp_path: Path) -> None:
+    pid = int(rank.train(task_of("add"), *[np.zeros(8, dtype=np.uint8)] * 2, ignore).metrics["rank"])
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not rank.is_alive)
+    with pytest.raises(AttemptLost, match="SIGKILL"):
+        rank.train(task_of("checkpoint"), None, None, ignore)

@@ -1,0 +1,129 @@
+"""Ten thousand candidates through the whole orchestrator: what the driver holds, what an event costs, how fast it resumes.
+
+``python -m experiments.long_run [--candidates N]``, on a quiet machine. Real Ray, real workers and ranks, a real journal; only
+the training is none (`experiments.chaos.stub`). What grows with the history would show: memory and cost are those of the
+run's second half against its first.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.config import RunConfig, parse_config
+from orchestrator.driver import Driver
+from orchestrator.fleet import connect
+from orchestrator.history import History
+from orchestrator.journal import Record
+from orchestrator.runs import open_run
+from orchestrator.search.protocol import Job
+from workers.storage import LocalFolder
+from workers.task import Progress
+
+WARM_UP = 0.05  # of the candidates: caches fill, the first workers start
+
+
+def config_of(num_candidates: int) -> RunConfig:
+    """A steady search whose space is large enough."""
+    return parse_config(
+        {
+            "objective": {"metric": "AP50"},
+            "start": {"architecture": "BNB(111,d111,d11111,d11)", "training": {}},
+            "serial": {
+                "acceptance": "paper",
+                "pace": "steady",
+                "num_morphs": 8,
+                "n_stuck": 1_000_000,
+                "num_rounds": 1,
+                "reignite": False,
+                "in_flight": 32,
+            },
+            "parallel": None,
+            "budget": {"max_candidates": num_candidates},
+            "data": {"format": "shapes"},
+            "training": {"epochs": 1},
+            "fleet": {"num_workers": 2},
+        },
+        "long run",
+    )
+
+
+class Meter:
+    """An observer that notes time and memory as outcomes are told."""
+
+    def __init__(self) -> None:
+        """Nothing has been told yet."""
+        self.opened_at = 0.0
+        self.first_work_s = 0.0
+        self.cpu_s: list[float] = []
+        self.wall_s: list[float] = []
+        self.resident: list[int] = []
+
+    def opened(self, history: History, resumed: bool) -> None:
+        """The run begins."""
+
+    def told(self, history: History, record: Record) -> None:
+        """Note where the driver stands."""
+        self.cpu_s.append(time.process_time())
+        self.wall_s.append(time.monotonic())
+        self.resident.append(_resident_bytes())
+
+    def note(self, text: str) -> None:
+        """Nothing is shown."""
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        """Note when the first job had been sent off."""
+        if not self.first_work_s and any(jobs.values()):
+            self.first_work_s = time.monotonic() - self.opened_at
+
+
+def run(config: RunConfig, folder: Path) -> Meter:
+    """One life of the driver, its workers up to the budget."""
+    meter = Meter()
+    meter.opened_at = time.monotonic()
+    files, _ = open_run(config, LocalFolder(folder))
+    Driver(config, files, meter, trainer="experiments.chaos.stub:QuickStub").run()
+    return meter
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def main() -> None:
+    """Run it, go on with it, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--candidates", type=int, default=10_000, help="how many")
+    count: int = parser.parse_args().candidates
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        connect(config_of(count).fleet)
+        whole = run(config_of(count), folder)
+        going_on = run(config_of(count + 8), folder)
+    first, middle, last = int(WARM_UP * count), int((1 + WARM_UP) / 2 * count), count - 1
+
+    def ratio(values: list[float]) -> float:
+        return (values[last] - values[middle]) / (values[middle] - values[first])
+
+    half = count // 2
+    table = Table("what", "measured", "asked for")
+    table.add_row(
+        f"resident memory that the last {half} add",
+        f"{(whole.resident[last] - whole.resident[last - half]) / 2**20:.1f} MB",
+        "under 20 MB",
+    )
+    table.add_row("driver's CPU time per event, second half / first", f"{ratio(whole.cpu_s):.2f}", "at most 1.2")
+    table.add_row("time per event, second half / first", f"{ratio(whole.wall_s):.2f}", "at most 1.2")
+    table.add_row(
+        "time per candidate", f"{1e3 * (whole.wall_s[last] - whole.wall_s[first]) / (last - first):.1f} ms", ""
+    )
+    table.add_row("resuming, to the first job sent off", f"{going_on.first_work_s:.1f} s", "under 5 s")
+    Console(width=None).print(table)
+
+
+if __name__ == "__main__":
+    main()
