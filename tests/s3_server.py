@@ -44,7 +44,7 @@ class S3Server:
 def running_s3_server() -> Iterator[S3Server]:
     """The server for as long as the context lasts; `CREDENTIALS` must be in the environment of its clients."""
     assert PROGRAM.is_file(), f"{PROGRAM} is not installed; run `make install`"
-    command = [PROGRAM, "-H", "127.0.0.1", "-p", "0"]
+    command = [str(PROGRAM), "-H", "127.0.0.1", "-p", "0"]
     environment = os.environ | CREDENTIALS | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -1,18 +1,13 @@
-"""An object store on this machine: moto's server, which speaks S3's protocol.
+"""An object store on this machine, the tests' own.
 
 Invariant: it is empty when it starts and gone when it is closed.
 """
 
 import os
-import socket
-import subprocess
-import sys
-import threading
-import urllib.error
-import urllib.request
+from contextlib import ExitStack
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_EC2_METADATA_DISABLED": "true"}
-START_TRIES = 400
+from tests.s3_server import CREDENTIALS, running_s3_server
+
 NAME = "chaos"
 
 
@@ -21,31 +16,17 @@ class Bucket:
 
     def __init__(self) -> None:
         """Start it and wait until it answers."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for _ in range(START_TRIES):
-            try:
-                url = f"http://127.0.0.1:{self._port}/{NAME}"
-                urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=10).close()
-                return
-            except (urllib.error.URLError, ConnectionError):
-                threading.Event().wait(0.05)
-        raise RuntimeError("moto's server does not answer")
+        self._stack = ExitStack()
+        self._server = self._stack.enter_context(running_s3_server())
+        self._server.make_bucket(NAME)
 
     def address(self, prefix: str) -> str:
         """The address of a run in it."""
-        return f"s3://{NAME}/{prefix}?endpoint_override=127.0.0.1:{self._port}&scheme=http"
+        return self._server.address(f"{NAME}/{prefix}")
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        self._stack.close()
 
 
 def allow_access() -> None:

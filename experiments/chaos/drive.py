@@ -16,6 +16,7 @@ from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped
 from orchestrator.history import History
 from orchestrator.journal import Record
+from orchestrator.lease import Lease
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job
 from workers.storage import open_storage
@@ -61,7 +62,9 @@ def drive(config: RunConfig, address: str, trainer: str, cluster: str, output: P
     install(Plan(address))
     setattr(fleet, "NodeActor", FaultyNodeActor)  # noqa: B010 - it is only imported there
     storage = open_storage(address)
-    lock = RunLock(storage)
+    # A frozen driver's lease runs out soon, so that nothing waits long.
+    lease = None if storage.is_local else Lease(storage, beat_s=0.3, settle_s=0.3, watch_s=4.0)
+    lock = RunLock(storage, lease)
     if not lock.acquire():
         print("another driver works on it", flush=True)
         sys.exit(REFUSED)

@@ -115,7 +115,7 @@ class Plan:
 def _signal_self(number: signal.Signals) -> Callable[[Plan, Fault], None]:
     def act(plan: Plan, fault: Fault) -> None:
         os.kill(os.getpid(), number)
-        threading.Event().wait(60)  # it takes effect at once, but maybe not before the next line
+        threading.Event().wait(0.2)  # it takes effect at once, but maybe not before the next line
 
     return act
 
