@@ -29,6 +29,7 @@ check: install
 
 bench: install
 	$(BIN)/python -m experiments.benchmarks
+	$(BIN)/python -m experiments.long_run
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

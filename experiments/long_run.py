@@ -1,8 +1,8 @@
-"""Ten thousand candidates through the whole orchestrator: what the driver holds, what an event costs, how fast it resumes.
+"""Ten thousand candidates through the whole orchestrator: what the driver holds, what an event costs, how it resumes.
 
-``python -m experiments.long_run [--candidates N]``, on a quiet machine. Real Ray, real workers and ranks, a real journal; only
-the training is none (`experiments.chaos.stub`). What grows with the history would show: memory and cost are those of the
-run's second half against its first.
+``python -m experiments.long_run [--candidates N]``, on a quiet machine. Real Ray, real workers and ranks, a real
+journal; only the training is none (`experiments.chaos.stub`). What grows with the history would show: memory and cost
+are those of the run's second half against its first.
 """
 
 import argparse
