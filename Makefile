@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/shapes
 
-.PHONY: install search test check bench clean
+.PHONY: install search test check bench chaos clean
 
 install: $(VENV)/installed
 
@@ -29,6 +29,10 @@ check: install
 
 bench: install
 	$(BIN)/python -m experiments.benchmarks
+
+# Such as `make chaos CHAOS="--seed 3 --only node"`.
+chaos: install
+	$(BIN)/python -m experiments.chaos $(CHAOS)
 	$(BIN)/python -m experiments.long_run
 
 clean:

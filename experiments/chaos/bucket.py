@@ -3,12 +3,13 @@
 Invariant: it is empty when it starts and gone when it is closed.
 """
 
-import os
 from contextlib import ExitStack
 
 from tests.s3_server import CREDENTIALS, running_s3_server
 
 NAME = "chaos"
+
+__all__ = ["CREDENTIALS", "Bucket"]
 
 
 class Bucket:
@@ -27,8 +28,3 @@ class Bucket:
     def close(self) -> None:
         """End it."""
         self._stack.close()
-
-
-def allow_access() -> None:
-    """Let this process and all that it starts use such a bucket."""
-    os.environ.update(CREDENTIALS)

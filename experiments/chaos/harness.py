@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.chaos.beside import VARIABLE, beside
-from experiments.chaos.bucket import Bucket, allow_access
+from experiments.chaos.bucket import CREDENTIALS, Bucket
 from experiments.chaos.checks import Findings, check_files, trials_of
 from experiments.chaos.cluster import Nodes
 from experiments.chaos.drive import COMPLETE, REFUSED, STOPPED, drive
@@ -58,14 +58,18 @@ class Outcome:
 class Harness:
     """A cluster, a folder for all runs, and the undisturbed runs to compare with."""
 
-    def __init__(self, scratch: Path) -> None:
-        """Start the cluster; what it and all below it start knows the folder."""
+    def __init__(self, scratch: Path, set_variable: Callable[[str, str], None] = os.environ.__setitem__) -> None:
+        """Start the cluster.
+
+        Args:
+            scratch: an empty folder for the runs.
+            set_variable: sets a variable of the environment, which the cluster and all below it know.
+        """
         self._scratch = scratch
         self._temporary = scratch / "tmp"
         self._temporary.mkdir()
-        allow_access()
-        os.environ[VARIABLE] = str(scratch)
-        os.environ["TMPDIR"] = str(self._temporary)
+        for name, value in (CREDENTIALS | {VARIABLE: str(scratch), "TMPDIR": str(self._temporary)}).items():
+            set_variable(name, value)
         self._nodes = Nodes()
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["experiments.chaos.drive", "pyarrow.parquet"])
