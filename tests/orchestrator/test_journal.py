@@ -321,5 +321,7 @@ def test_a_lost_epoch_stops_with_its_log(address: str) -> None:
     written(storage, SECOND)
     for name in [log] if storage.is_local else [f"{log}/{name}" for name in storage.names(log)]:
         storage.delete(name)
-    with pytest.raises(UserError, match="(epoch 1 is missing|000001.jsonl: has 0 records, but had 3 .*); restore it from"):
+    with pytest.raises(
+        UserError, match="(epoch 1 is missing|000001.jsonl: has 0 records, but had 3 .*); restore it from"
+    ):
         Journal(storage).read()
