@@ -29,11 +29,11 @@ check: install
 
 bench: install
 	$(BIN)/python -m experiments.benchmarks
+	$(BIN)/python -m experiments.long_run
 
 # Such as `make chaos CHAOS="--seed 3 --only node"`.
 chaos: install
 	$(BIN)/python -m experiments.chaos $(CHAOS)
-	$(BIN)/python -m experiments.long_run
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

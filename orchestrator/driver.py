@@ -37,6 +37,7 @@ POLL_S = 0.5
 MAX_UNCLEAR = 2
 NO_WORKER_AFTER_S = 60.0
 TABLE_EVERY_S = 10.0
+STOP_QUESTION_EVERY_S = 5.0
 
 
 class Observer(Protocol):
@@ -98,6 +99,7 @@ class Driver:
         self._horizon: int | None = None
         self._ending = ""
         self._table_due = 0.0
+        self._stop_question_due = 0.0
         self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
 
     def run(self, changed: dict[str, tuple[object, object]] | None = None) -> str:
@@ -113,6 +115,7 @@ class Driver:
             RunStopped: when it can't go on by itself; the same command goes on later.
             UserError: when the cluster is smaller than the fleet.
         """
+        self._still_ours()
         self.folder.clear_stop()
         self.observer.opened(self.history, resumed=bool(self.history.trials.rows))
         turn: list[Record] = []
@@ -376,7 +379,7 @@ class Driver:
         # A spent budget finishes what has been sent off, in this life or an earlier one, so that asking again spends
         # nothing more; a stop finishes what is pending.
         budget, last = self.config.budget, self.history.last_dispatched
-        if self.folder.stop_requested():
+        if self._stop_is_asked():
             self._ending, self._horizon = "stopped as asked", self.history.state.next_index - 1
         elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):
             self._ending, self._horizon = f"budget.deadline {budget.deadline} is over", last
@@ -387,6 +390,14 @@ class Driver:
             self._horizon = self.history.candidates[budget.max_candidates - 1]
         if self._ending:
             self.observer.note(f"{self._ending}; what is under way is finished, then the run ends")
+
+    def _stop_is_asked(self) -> bool:
+        """Whether a stop is asked for; each question to an object store is a request, so they are few."""
+        if time.monotonic() < self._stop_question_due:
+            return False
+        if not self.folder.storage.is_local:
+            self._stop_question_due = time.monotonic() + STOP_QUESTION_EVERY_S
+        return self.folder.stop_requested()
 
     def _device_hours(self) -> float:
         fleet = self.config.fleet
