@@ -1,15 +1,13 @@
 """A Ray cluster of fake nodes with fake GPUs on this machine, whose nodes may be killed.
 
-Invariant: after `restore` there are as many nodes as at first.
+Invariant: after `restore` there are as many nodes as at first. This process looks at the cluster, but is no driver of
+it: a process may be that of one only.
 """
 
-import logging
 import re
 from typing import Any
 
-import ray
-from ray._private.internal_api import memory_summary
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private.internal_api import get_state_from_address, memory_summary
 from ray.cluster_utils import Cluster
 
 FAST_HEALTH_CHECKS = {
@@ -23,7 +21,7 @@ STORE_BYTES = 80 * 2**20
 
 
 class Nodes:
-    """A head without workers and some nodes with a GPU each; this process is connected to it."""
+    """A head without workers and some nodes with a GPU each."""
 
     def __init__(self, num_nodes: int = NUM_NODES) -> None:
         """Start them."""
@@ -35,9 +33,7 @@ class Nodes:
         }
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._add() for _ in range(num_nodes)]
-        # A node that dies tells all drivers its last words.
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        self._state: Any = get_state_from_address(self.address)  # type: ignore[no-untyped-call]
 
     @property
     def address(self) -> str:
@@ -55,8 +51,9 @@ class Nodes:
         return bool(dead)
 
     def actors(self) -> list[str]:
-        """The names of all living actors."""
-        return sorted(actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
+        """The names of all actors that are not dead."""
+        actors = self._state.actor_table(None).values()
+        return sorted(actor["Name"] for actor in actors if actor["State"] != "DEAD")
 
     def num_objects(self) -> int:
         """Objects in the stores of all nodes."""
@@ -65,7 +62,6 @@ class Nodes:
 
     def close(self) -> None:
         """End the cluster."""
-        ray.shutdown()
         self._cluster.shutdown()
 
     def _add(self) -> Any:

@@ -4,6 +4,7 @@ Invariant: it does what ``spnas search`` does, but for the training that its ran
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def drive(config: RunConfig, address: str, trainer: str, cluster: str, output: P
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ["RAY_ADDRESS"] = cluster
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below what a shell has put in the background
     note_driver(address)
     install(Plan(address))
     setattr(fleet, "NodeActor", FaultyNodeActor)  # noqa: B010 - it is only imported there

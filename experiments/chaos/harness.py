@@ -157,7 +157,7 @@ class Harness:
         output = beside(address, "output")
         assert first.pid is not None
         if scenario.rival == "refused":
-            self._wait(lambda: output.is_file() and "told 0" in output.read_text(), until)
+            self._wait(lambda: output.is_file() and "begins" in output.read_text(), until)
             second = self._start(scenario, config, address)
             if not self._ended(second, until) or second.exitcode != REFUSED:
                 findings.other.append(f"a second driver was not refused, it ended with {second.exitcode}")

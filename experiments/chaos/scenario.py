@@ -154,7 +154,7 @@ def _zombie(storage: str) -> Draw:
 
 
 def _refused(random: Random, shape: Shape) -> dict[str, Any]:
-    slow = Fault(event="step", action="slow", when="after", job=random.randrange(shape.num_jobs), step=1, seconds=2.0)
+    slow = Fault(event="step", action="slow", when="after", job=random.randrange(shape.num_jobs), step=1, seconds=3.0)
     return {"faults": (slow,), "rival": "refused"}
 
 
