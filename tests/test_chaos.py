@@ -1,11 +1,14 @@
 """A selection of the scenarios of ``make chaos``, one of each group."""
 
+import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from experiments.chaos.faults import Fault
 from experiments.chaos.harness import Harness
-from experiments.chaos.scenario import KINDS, REAL_KINDS, Shape, chosen, draw
+from experiments.chaos.scenario import KINDS, REAL_KINDS, Scenario, Shape, chosen, draw
 
 SHAPE = Shape(num_jobs=16, failing=2, num_steps=4)
 SELECTION = (
@@ -16,7 +19,6 @@ SELECTION = (
     "actor's answer lost",
     "node killed",
     "driver killed amid an append",
-    "driver killed three times",
     "journal's tail torn",
     "zombie driver",
     "object store: driver killed",
@@ -40,6 +42,21 @@ def test_a_disturbed_run_ends_with_the_history_of_the_undisturbed_one(harness: H
     search = ("steady", "paired")[SELECTION.index(kind) % 2]
     outcome = harness.run(draw(0, SELECTION.index(kind), kind, search, harness.shape(search)))
     assert outcome.findings.all() == [], outcome.printed
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_another_history_and_what_is_left_over_are_found(harness: Harness) -> None:
+    failing = harness.shape("paired").failing
+    fails = Fault(event="begin", action="nan", job=failing, times=0)
+    never = Fault(event="begin", action="nan", job=10_000)
+    with subprocess.Popen(["sleep", "10000"]) as left_over:
+        outcome = harness.run(Scenario(kind="undisturbed", search="paired", faults=(fails, never)))
+    findings = outcome.findings
+    assert left_over.returncode == -signal.SIGKILL
+    assert "another history" in findings.history[0]
+    assert findings.left_over == [f"process {left_over.pid}: sleep 10000"]
+    assert findings.other == [f"did not strike: {never}"]
 
 
 def test_the_same_seed_and_number_give_the_same_scenario() -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,9 @@ class Harness:
         self._scratch = scratch
         self._temporary = scratch / "tmp"
         self._temporary.mkdir()
-        for name, value in (CREDENTIALS | {VARIABLE: str(scratch), "TMPDIR": str(self._temporary)}).items():
+        # Ray's own files lie apart, so that ours can be told; the names of its sockets must be short, too.
+        places = {VARIABLE: str(scratch), "TMPDIR": str(self._temporary), "RAY_TMPDIR": tempfile.gettempdir()}
+        for name, value in (CREDENTIALS | places).items():
             set_variable(name, value)
         self._nodes = Nodes()
         self._processes = multiprocessing.get_context("forkserver")

@@ -262,7 +262,7 @@ def chosen(num_scenarios: int, num_real: int) -> list[tuple[int, str, str]]:
     """(number, kind, search) of as many scenarios, over all kinds evenly; the numbers of the real ones come after."""
     kinds, searches = list(KINDS), ("steady", "paired")
     stubs = [
-        (number, kinds[number % len(kinds)], searches[(number + number // len(kinds)) % 2])
+        (number, kinds[number % len(kinds)], searches[(number % len(kinds) + number // len(kinds)) % 2])
         for number in range(num_scenarios)
     ]
     real = [(num_scenarios + number, REAL_KINDS[number % len(REAL_KINDS)], "real") for number in range(num_real)]
