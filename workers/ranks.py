@@ -16,7 +16,7 @@ import threading
 import time
 from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
-from pathlib import Path
+from typing import IO
 
 from workers import guard
 from workers.failures import fault_of_exit
@@ -25,7 +25,8 @@ from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress
 
 TICK_S = 1.0
 START_S = 900.0
-SHARED_MEMORY = Path("/dev/shm")
+END_S = 60.0
+END_S = 30.0
 
 
 class Rank:
@@ -61,10 +62,13 @@ class Rank:
         """Return once it can take a task.
 
         Raises:
-            AttemptLost: if it ends before, or takes a quarter of an hour.
+            AttemptLost: if it ends before, or takes a quarter of an hour; no task can be blamed for that.
         """
         if not self._is_ready:
-            self._receive(START_S, None)
+            try:
+                self._receive(START_S, None)
+            except AttemptLost as lost:
+                raise AttemptLost("infrastructure", f"no rank can be started: {lost.reason}") from None
             self._is_ready = True
 
     def train(self, task: Task, parent: Blob | None, backbone: Blob | None, on_progress: OnProgress) -> Trained:
@@ -108,7 +112,8 @@ class Rank:
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self._guard.communicate(guard.RELEASE)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a dead device can't be ended
+            self._process.wait(timeout=END_S)
         self._connection.close()
 
     def _receive(self, stall_s: float | None, overdue_at: float | None) -> object:
@@ -128,7 +133,11 @@ class Rank:
             if stall_s is not None and time.monotonic() - silent_since >= stall_s:
                 self._say_where()
                 raise AttemptLost("unclear", f"gave no sign of life for {stall_s:g} s")
-        fault, reason = fault_of_exit(self._process.wait())
+        try:
+            fault, reason = fault_of_exit(self._process.wait(timeout=END_S))
+        except subprocess.TimeoutExpired:  # a thread, or a device's library, keeps it from its end
+            self._say_where()
+            fault, reason = "unclear", f"its process hung up, but did not end within {END_S:g} s"
         raise AttemptLost(fault, reason)
 
     def _say_where(self) -> None:
@@ -139,7 +148,14 @@ class Rank:
 
     def _share(self, blob: Blob) -> None:
         """Hand over bytes in memory that has no name, so that none is left behind whoever dies."""
-        with tempfile.TemporaryFile(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as file:
+        with _nameless_file() as file:
             file.write(blob.data)
             file.flush()
             send_handle(self._connection, file.fileno(), self._process.pid)
+
+
+def _nameless_file() -> IO[bytes]:
+    """An empty file in memory, where the system has such; /dev/shm is too small for weights in many containers."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("weights"), "wb")
+    return tempfile.TemporaryFile()
