@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from workers.rank import Trained
 from workers.ranks import Rank
 from workers.run_folder import Result, RunFolder
-from workers.task import AttemptLost, CandidateFailure, NodeSettings, Progress, Task, TrainingStopped
+from workers.task import CandidateFailure, NodeSettings, Progress, Task
 
 Blob = NDArray[np.uint8] | None
 
@@ -44,7 +44,7 @@ class NodeWorker:
         """
         try:
             self._living_rank().wait_until_ready()
-        except AttemptLost:
+        except BaseException:
             self._end_rank()
             raise
         return self._name
@@ -71,7 +71,7 @@ class NodeWorker:
         except CandidateFailure as failure:
             error = failure.reason
             self._end_rank()  # a failed training may have left anything behind: memory, a poisoned device
-        except (AttemptLost, TrainingStopped):
+        except BaseException:  # whatever it was, this rank may be anywhere between two tasks
             self._end_rank()
             raise
         finally:

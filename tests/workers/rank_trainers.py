@@ -75,6 +75,9 @@ class ObedientTrainer:
                 ctypes.PyDLL(None).sleep(10_000)
             case ["freeze"]:
                 os.kill(os.getpid(), signal.SIGSTOP)
+            case ["hang", "up"]:
+                on_progress.__self__.close()  # type: ignore[attr-defined]  # the pipe's end
+                threading.Event().wait()
             case ["chatter"]:
                 while True:
                     on_progress(progress(2))

@@ -153,9 +153,17 @@ def test_a_rank_stops_when_asked_to_and_takes_the_next_task(rank: Rank) -> None:
 
 def test_a_rank_that_cannot_start_says_so(tmp_path: Path) -> None:
     rank = Rank(settings_of(tmp_path, trainer="tests.workers.no_such_module:Trainer"))
-    with pytest.raises(AttemptLost, match="exit code 1"):
-        rank.wait_until_ready()
+    with pytest.raises(AttemptLost, match="exit code 1") as caught:
+        rank.train(task_of("add"), None, None, ignore)
+    assert caught.value.fault == "infrastructure"  # twice of it must not be charged to whoever came
     rank.kill()
+
+
+def test_a_rank_that_hangs_up_but_does_not_end_is_not_waited_for(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.ranks.END_S", 0.1)
+    with pytest.raises(AttemptLost, match="did not end") as caught:
+        rank.train(task_of("hang up"), None, None, ignore)
+    assert caught.value.fault == "unclear"
 
 
 OWNER = """
