@@ -5,12 +5,48 @@ the ReLU of branch + shortcut, hence never negative; no block changes its input,
 work in place on what the block itself made.
 """
 
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torchvision.ops import FrozenBatchNorm2d
 
 from models.architecture import IDENTITY, NORMALIZATIONS, PROJECTION, BlockShape
 from models.costs import XB_GROUPS
+
+
+class SynchronizedBatchNorm(nn.SyncBatchNorm):
+    """torch's on CUDA; on CPU, where torch has none, the same by two sums over all ranks.
+
+    Where no ranks are joined it is ordinary batch normalisation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] of this rank, normalised by the statistics of all; every rank has as many images."""
+        if x.is_cuda or not self.training or not dist.is_initialized():
+            normalized: Tensor = super().forward(x) if x.is_cuda else self._alone(x)
+            return normalized
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        centered = x - mean.view(1, -1, 1, 1)
+        variance = all_reduce(centered.square().sum((0, 2, 3))) / count
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+    def _alone(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Let the running statistics follow, as `nn.BatchNorm2d` does."""
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
 
 
 def make_norm(normalization: str, channels: int) -> nn.Module:
@@ -29,7 +65,7 @@ def make_norm(normalization: str, channels: int) -> nn.Module:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "sync":
-            return nn.SyncBatchNorm(channels)
+            return SynchronizedBatchNorm(channels)
         case "frozen":
             frozen: nn.Module = FrozenBatchNorm2d(channels)
             return frozen

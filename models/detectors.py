@@ -5,10 +5,13 @@ keys depend only on `DetectorShape`, `max_stages` and the number of classes, nev
 heads and pyramid are inherited over a whole search.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead
@@ -22,6 +25,37 @@ from models.pyramid import Pyramid
 
 NUM_ROI_LEVELS = 4
 """RoIs are pooled from the first four levels (strides 4 to 32), as in the FPN paper."""
+
+
+class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
+    """torchvision's choice of proposals for the loss, drawn for each image from a seed of its own.
+
+    So what is drawn for an image depends neither on the images beside it nor on the rank that has it.
+    """
+
+    seeds: Sequence[int] | None = None
+    """One for each image of the next batch; None draws from torch's generator."""
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks of the positive and of the negative ones chosen, for each image."""
+        if self.seeds is None:
+            chosen: tuple[list[Tensor], list[Tensor]] = super().__call__(matched_idxs)
+            return chosen
+        positive, negative = [], []
+        device = matched_idxs[0].device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for seed, matched in zip(self.seeds, matched_idxs, strict=True):
+                torch.manual_seed(seed)
+                ((one,), (other,)) = super().__call__([matched])
+                positive.append(one)
+                negative.append(other)
+        return positive, negative
+
+
+def seed_samplers(detector: FasterRCNN, seeds: Sequence[int] | None) -> None:
+    """Say what the samplers of a detector draw the next batch's images from, one seed for each."""
+    detector.rpn.fg_bg_sampler.seeds = seeds
+    detector.roi_heads.fg_bg_sampler.seeds = seeds
 
 
 class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -96,6 +130,9 @@ def build_detector(
         box_score_thresh=fields.score_threshold,
         box_nms_thresh=fields.nms_threshold,
     )
+    for part in (detector.rpn, detector.roi_heads):
+        sampler = part.fg_bg_sampler
+        part.fg_bg_sampler = SeededSampler(sampler.batch_size_per_image, sampler.positive_fraction)
     # the sizes are not used: nothing is resized
     detector.transform = _KeepSize(1, 1, list(fields.image_mean), list(fields.image_std))
     return detector

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
-from models.detectors import build_detector
+from models.detectors import build_detector, seed_samplers
 from models.inheritance import inherit, load_weights
 from models.refit import refit_laterals
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
 from workers.data.interface import DetectionData, DetectionSet, Image, Target
 from workers.loop import (
+    Batch,
     OnImages,
     evaluation_reports,
     ignore_images,
     normalization_of,
     on_device,
     peak_memory_bytes,
-    pick_device,
     report_preparation,
     run_steps,
     wants_bfloat16,
@@ -38,6 +38,7 @@ from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
 from workers.start_weights import load_start_weights
 from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
+from workers.world import World, alone
 
 NUM_REFIT_IMAGES = 64
 BODY = "backbone.body."
@@ -57,6 +58,7 @@ def train_detector(
     checkpoints: CheckpointStore | None = None,
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
+    world: World | None = None,
 ) -> TrainingResult:
     """Build, inherit, train and evaluate one detector, or go on where an earlier attempt stopped.
 
@@ -70,9 +72,11 @@ def train_detector(
         checkpoints: where half-finished training is kept and found again.
         on_progress: told before preparation, every few steps and with each batch of the evaluation.
         should_stop: asked before each step and each batch of the evaluation.
+        world: the ranks that train it together; None for this one alone.
 
     Returns:
-        COCO's metrics on the evaluation split, and the weights with spec, kind and class names.
+        COCO's metrics on the evaluation split, and the weights with spec, kind and class names; on all ranks but the
+        first, neither.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -80,7 +84,8 @@ def train_detector(
         OSError: when data or the checkpoints can't be read.
         ValueError: when weights and network don't fit.
     """
-    device = pick_device()
+    world = world or alone()
+    device = world.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     report_preparation(task.training, len(data.train), on_progress)
@@ -103,13 +108,15 @@ def train_detector(
         parent=parent,
         backbone=backbone,
         continuation=continuation,
+        world=world,
     )
-    draws = seed_everything(task.seed)  # again, so that samplers draw alike whatever was fresh
+    draws = seed_everything(task.seed)
     model.train()
 
-    def loss_of(indices: NDArray[np.int64], flips: NDArray[np.bool_]) -> Tensor:
-        images, targets = _batch(data.train, indices, flips, device)
-        losses: dict[str, Tensor] = model(images, targets)
+    def loss_of(network: nn.Module, batch: Batch) -> Tensor:
+        images, targets = _batch(data.train, batch.indices, batch.flips, device)
+        seed_samplers(model, batch.seeds.tolist())
+        losses: dict[str, Tensor] = network(images, targets)
         return torch.stack(tuple(losses.values())).sum()
 
     run_steps(
@@ -122,6 +129,7 @@ def train_detector(
         should_stop=should_stop,
         continuation=continuation,
         notes=notes,
+        world=world,
     )
     metrics = evaluate_detector(
         model,
@@ -129,6 +137,7 @@ def train_detector(
         data.class_names,
         batch_size=task.training.batch_size,
         on_images=evaluation_reports(task.training, len(data.train), on_progress, should_stop),
+        world=world,
     )
     metadata = {
         "spec": json.dumps(task.spec.to_dict()),
@@ -137,7 +146,7 @@ def train_detector(
     }
     return TrainingResult(
         metrics=metrics,
-        weights=pack(model.state_dict(), metadata),
+        weights=pack(model.state_dict(), metadata) if world.is_first else b"",
         peak_memory_bytes=peak_memory_bytes(device),
         notes=notes,
     )
@@ -152,6 +161,7 @@ def prepare_detector(
     parent: Buffer | None = None,
     backbone: Buffer | None = None,
     continuation: Continuation | None = None,
+    world: World | None = None,
 ) -> tuple[FasterRCNN, tuple[str, ...]]:
     """The detector of a task before its first step, on its device.
 
@@ -167,8 +177,9 @@ def prepare_detector(
         The detector, and notes on what was refitted or had to be fresh.
     """
     seed_everything(task.seed)
-    device = pick_device()
-    normalization = normalization_of(task.training)
+    world = world or alone()
+    device = world.device
+    normalization = normalization_of(task.training, world)
 
     def build(spec: NetworkSpec) -> FasterRCNN:
         model = build_detector(
@@ -222,6 +233,7 @@ def evaluate_detector(
     *,
     batch_size: int,
     on_images: OnImages = ignore_images,
+    world: World | None = None,
 ) -> dict[str, float]:
     """COCO's metrics of a detector on a split; the detector is left in evaluation mode.
 
@@ -231,17 +243,18 @@ def evaluate_detector(
         class_names: in the order of their labels.
         batch_size: images per forward pass.
         on_images: told how many images are done before each batch, and before the metrics are computed.
+        world: the ranks that share the split, each image on one of them; all but the first get no metrics.
     """
+    world = world or alone()
     device = next(model.parameters()).device
     model.eval()
-    found = []
+    mine = range(world.rank, len(split), world.size)
+    found: list[Detections] = []
     with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            on_images(start)
-            images = _images(
-                [split.image(index) for index in range(start, min(start + batch_size, len(split)))], device
-            )
-            for detected in model(images):
+        for start in range(0, len(mine), max(1, batch_size // world.size)):
+            on_images(start * world.size)
+            images = [split.image(index) for index in mine[start : start + max(1, batch_size // world.size)]]
+            for detected in model(_images(images, device)):
                 found.append(
                     Detections(
                         boxes=detected["boxes"].cpu().numpy(),
@@ -250,7 +263,11 @@ def evaluate_detector(
                     )
                 )
     on_images(len(split))
-    return average_precision([split.target(index) for index in range(len(split))], found, class_names)
+    shares = world.gather(found)
+    if not world.is_first:
+        return {}
+    whole = [shares[index % world.size][index // world.size] for index in range(len(split))]
+    return average_precision([split.target(index) for index in range(len(split))], whole, class_names)
 
 
 def _batch(

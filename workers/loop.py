@@ -1,14 +1,17 @@
 """The steps that detection and classification share: order of data, rate, clipping, progress, checkpoints, giving up.
 
-Invariant: the order of images and the flips depend only on the generator, the number of images and the
-settings, not on the network; so children with one seed see the same pictures at the same steps. Interruptions change
-nothing: a training goes on from its checkpoint as if it had never stopped.
+Invariants:
+- The order of images, the flips and all else that is drawn for an image depend only on the generator, the number of
+  images and the settings, not on the network; so children with one seed see the same pictures at the same steps.
+- They don't depend on the number of ranks either: each draws for the whole batch and takes its share.
+- Interruptions change nothing: a training goes on from its checkpoint as if it had never stopped.
 """
 
 import math
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -20,12 +23,32 @@ from workers.checkpoint import Continuation
 from workers.optimization import build_optimizer, learning_rate, set_learning_rate
 from workers.settings import TrainingSettings
 from workers.task import CandidateFailure, OnProgress, Progress, ShouldStop, TrainingStopped
+from workers.world import World
 
 STEPS_PER_REPORT = 10
 SECONDS_PER_REPORT = 1.0
 
 Model = TypeVar("Model", bound=nn.Module)
-BatchLoss = Callable[[NDArray[np.int64], NDArray[np.bool_]], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one rank takes at one step; one entry per image.
+
+    Attributes:
+        indices: of the images in the training split.
+        flips: whether to flip it from left to right.
+        seeds: of whatever else is drawn for it.
+    """
+
+    indices: NDArray[np.int64]
+    flips: NDArray[np.bool_]
+    seeds: NDArray[np.int64]
+
+
+BatchLoss = Callable[[nn.Module, Batch], Tensor]
+"""The mean loss of a batch, by the network it is given: the model, or what averages its gradients over ranks."""
+
 OnImages = Callable[[int], None]
 """Told how many images are done; may raise to end it."""
 
@@ -41,6 +64,7 @@ def run_steps(
     should_stop: ShouldStop,
     continuation: Continuation,
     notes: tuple[str, ...],
+    world: World,
 ) -> None:
     """Train a model in place.
 
@@ -53,11 +77,12 @@ def run_steps(
         settings: the schedule.
         num_images: of the training split.
         draws: gives order and flips.
-        loss_of: the loss of a batch, given the images' indices and which of them to flip.
+        loss_of: the loss of this rank's share of a batch.
         on_progress: told every few steps, after any step a second after it was last told, and at each epoch's end.
         should_stop: asked before each step.
         continuation: the model has its weights already; the rest is restored here, and checkpoints are written.
         notes: on how the model came to be, kept in the checkpoints.
+        world: the ranks that share each batch.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -68,18 +93,22 @@ def run_steps(
     optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     steps_before, order = continuation.begin(optimizer, draws, notes)
+    network = world.wrap(model)
     started = reported = time.perf_counter()
     for step in range(steps_before, num_steps):
         epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
-        if should_stop():
+        if world.any(should_stop()):
             raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
         if number == 1:
             order = draws.permutation(num_images)
-        indices = order[(number - 1) * batch_size : number * batch_size]
-        flips = draws.random(batch_size) < (0.5 if settings.flip else 0.0)
+        batch = Batch(
+            indices=world.share(order[(number - 1) * batch_size : number * batch_size]),
+            flips=world.share(draws.random(batch_size) < (0.5 if settings.flip else 0.0)),
+            seeds=world.share(draws.integers(2**63, size=batch_size)),
+        )
         set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
-        loss = loss_of(indices, flips)
-        value = loss.item()
+        loss = loss_of(network, batch)
+        value = world.mean(loss.item())
         if not math.isfinite(value):
             raise CandidateFailure(f"loss became {value} at epoch {epoch}, step {number}")
         optimizer.zero_grad(set_to_none=True)
@@ -163,14 +192,9 @@ def _batches(settings: TrainingSettings, num_images: int) -> tuple[int, int]:
     return batch_size, num_images // batch_size
 
 
-def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def normalization_of(settings: TrainingSettings) -> str:
+def normalization_of(settings: TrainingSettings, world: World) -> str:
     """The kind to build: over all ranks is, with one rank, over the batch."""
-    return "batch" if settings.normalization == "sync" else settings.normalization
+    return "batch" if settings.normalization == "sync" and world.size == 1 else settings.normalization
 
 
 def on_device(model: Model, device: torch.device) -> Model:

@@ -14,7 +14,7 @@ import ray
 from numpy.typing import NDArray
 
 from workers.rank import Trained
-from workers.ranks import Rank
+from workers.ranks import Ranks, free_port
 from workers.run_folder import Result, RunFolder
 from workers.task import CandidateFailure, NodeSettings, Progress, Task
 
@@ -29,7 +29,7 @@ class NodeWorker:
         self._name = name
         self._settings = settings
         self._folder = RunFolder(settings.folder)
-        self._rank: Rank | None = Rank(settings)
+        self._ranks: Ranks | None = Ranks(settings)
         self._progress: Progress | None = None
 
     def __repr__(self) -> str:
@@ -43,9 +43,9 @@ class NodeWorker:
             AttemptLost: if the rank can't be started.
         """
         try:
-            self._living_rank().wait_until_ready()
+            self._living_ranks().wait_until_ready()
         except BaseException:
-            self._end_rank()
+            self._end_ranks()
             raise
         return self._name
 
@@ -67,12 +67,12 @@ class NodeWorker:
         trained: Trained | None = None
         error = ""
         try:
-            trained = self._living_rank().train(task, parent, backbone, self._note)
+            trained = self._living_ranks().train(task, parent, backbone, self._note)
         except CandidateFailure as failure:
             error = failure.reason
-            self._end_rank()  # a failed training may have left anything behind: memory, a poisoned device
+            self._end_ranks()  # a failed training may have left anything behind: memory, a poisoned device
         except BaseException:  # whatever it was, this rank may be anywhere between two tasks
-            self._end_rank()
+            self._end_ranks()
             raise
         finally:
             self._progress = None
@@ -104,25 +104,25 @@ class NodeWorker:
     @ray.method(concurrency_group="control")
     def request_stop(self) -> None:
         """End the task under way at its next step, without a result."""
-        if self._rank is not None:
-            self._rank.request_stop()
+        if self._ranks is not None:
+            self._ranks.request_stop()
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
         """End the rank; what it is doing is lost, but for its checkpoint."""
-        self._end_rank()
+        self._end_ranks()
 
-    def _living_rank(self) -> Rank:
-        if self._rank is not None and not self._rank.is_alive:  # it was killed while it had nothing to do
-            self._end_rank()
-        if self._rank is None:
-            self._rank = Rank(self._settings)
-        return self._rank
+    def _living_ranks(self) -> Ranks:
+        if self._ranks is not None and not self._ranks.are_alive:  # it was killed while it had nothing to do
+            self._end_ranks()
+        if self._ranks is None:
+            self._ranks = Ranks(self._settings)
+        return self._ranks
 
-    def _end_rank(self) -> None:
-        rank, self._rank = self._rank, None
-        if rank is not None:
-            rank.kill()
+    def _end_ranks(self) -> None:
+        ranks, self._ranks = self._ranks, None
+        if ranks is not None:
+            ranks.kill()
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress

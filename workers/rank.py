@@ -31,10 +31,12 @@ from workers.task import (
     Fault,
     NodeSettings,
     OnProgress,
+    Place,
     ShouldStop,
     Task,
     TrainingResult,
     TrainingStopped,
+    ignore_progress,
 )
 
 STOP = "stop"
@@ -46,10 +48,11 @@ Blob = NDArray[np.uint8]
 class Checkpoints:
     """Where the attempts at one job keep their half-finished training."""
 
-    def __init__(self, folder: RunFolder, task: Task) -> None:
-        """Write under the task's own name, read its or an earlier attempt's."""
+    def __init__(self, folder: RunFolder, task: Task, *, may_write: bool = True) -> None:
+        """Write under the task's own name, if at all; read its or an earlier attempt's."""
         self._folder = folder
         self._task = task
+        self._may_write = may_write
 
     def read(self) -> bytes | None:
         """The newest attempt's checkpoint, None where none has any."""
@@ -60,8 +63,9 @@ class Checkpoints:
         return None
 
     def write(self, data: bytes) -> None:
-        """Replace this attempt's checkpoint."""
-        self._folder.write_checkpoint(self._task.name, data)
+        """Replace this attempt's checkpoint; one rank does it for all."""
+        if self._may_write:
+            self._folder.write_checkpoint(self._task.name, data)
 
 
 class Trainer(Protocol):
@@ -70,6 +74,7 @@ class Trainer(Protocol):
     def train(
         self,
         task: Task,
+        place: Place | None,
         parent: Blob | None,
         backbone: Blob | None,
         checkpoints: Checkpoints,
@@ -88,6 +93,11 @@ class Trained:
     peak_memory_bytes: int
     notes: tuple[str, ...]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Helped:
+    """A training that came to its end, on a rank that is not the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +126,10 @@ def serve(connection: Connection) -> None:
             return
         if message == STOP:  # it came too late for the training that it was meant for
             continue
-        task, has_parent, has_backbone = message
+        task, place, has_parent, has_backbone = message
         parent = _map(recv_handle(connection)) if has_parent else None
         backbone = _map(recv_handle(connection)) if has_backbone else None
-        connection.send(_train(trainer, folder, connection, task, parent, backbone))
+        connection.send(_train(trainer, folder, connection, task, place, parent, backbone))
 
 
 def _train(
@@ -127,19 +137,24 @@ def _train(
     folder: RunFolder,
     connection: Connection,
     task: Task,
+    place: Place | None,
     parent: Blob | None,
     backbone: Blob | None,
-) -> Trained | Failed | Stopped:
+) -> Trained | Helped | Failed | Stopped:
     begun = time.monotonic()
+    is_first = place is None or place.rank == 0
     try:
         result = trainer.train(
             task,
+            place,
             parent,
             backbone,
-            Checkpoints(folder, task),
-            on_progress=connection.send,
+            Checkpoints(folder, task, may_write=is_first),
+            on_progress=connection.send if is_first else ignore_progress,
             should_stop=connection.poll,  # the only word that comes during a training is to stop
         )
+        if not is_first:
+            return Helped()
         seconds = time.monotonic() - begun
         return Trained(
             metrics=result.metrics,

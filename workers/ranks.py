@@ -1,27 +1,31 @@
-"""The process that trains, as its node worker sees it: started, given tasks, watched, killed.
+"""The processes that train on a node, one for each GPU, as their node worker sees them: started, watched, killed.
 
 Every fault of a training ends here: an exception, a crash, a signal, a hang. The node worker lives on and says what it
-was; a fresh rank takes the next task.
+was; fresh ranks take the next task.
 
-Invariant: when a rank is killed, or its node worker dies, everything that the rank has started dies with it.
+Invariant: when ranks are killed, or their node worker dies, everything that they have started dies with them.
 """
 
 import contextlib
+import multiprocessing.connection
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
-from typing import IO
+from pathlib import Path
+from typing import IO, NoReturn
 
 from workers import guard
 from workers.failures import fault_of_exit
 from workers.rank import STOP, Blob, Failed, Stopped, Trained
-from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress, Progress, Task, TrainingStopped
+from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress, Place, Progress, Task, TrainingStopped
 
 TICK_S = 1.0
 START_S = 900.0
@@ -34,7 +38,7 @@ class Rank:
 
     def __init__(self, settings: NodeSettings) -> None:
         """Start it; it gets ready in the background."""
-        self._connection, theirs = Pipe()
+        self.connection, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from workers.rank import main; main()", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
@@ -49,64 +53,48 @@ class Rank:
         )
         self._guard.wait()  # the guard itself is a grandchild
         self._sending = threading.Lock()
-        self._is_ready = False
-        with contextlib.suppress(ConnectionError):
-            self._connection.send(settings)
+        self.send(settings)
 
     @property
     def is_alive(self) -> bool:
         """Whether its process runs."""
         return self._process.poll() is None
 
-    def wait_until_ready(self) -> None:
-        """Return once it can take a task.
+    def send(self, message: object, files: Sequence[IO[bytes]] = ()) -> None:
+        """Send a message, and open files after it; that the rank is gone, is seen when it should answer."""
+        with self._sending, contextlib.suppress(ConnectionError):
+            self.connection.send(message)
+            for file in files:
+                send_handle(self.connection, file.fileno(), self._process.pid)
+
+    def has_news(self) -> bool:
+        """Whether it has sent something, or has ended."""
+        return self.connection.poll() or not self.is_alive  # a child of its may hold its end of the pipe open
+
+    def receive(self) -> object:
+        """What it has sent.
 
         Raises:
-            AttemptLost: if it ends before, or takes a quarter of an hour; no task can be blamed for that.
+            AttemptLost: if it has ended instead.
         """
-        if not self._is_ready:
-            try:
-                self._receive(START_S, None)
-            except AttemptLost as lost:
-                raise AttemptLost("infrastructure", f"no rank can be started: {lost.reason}") from None
-            self._is_ready = True
+        if self.connection.poll():
+            with contextlib.suppress(EOFError, ConnectionError):
+                return self.connection.recv()
+        try:
+            code = self._process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            self.say_where()  # a thread, or a device's library, keeps it from its end
+            raise AttemptLost("unclear", f"its process hung up, but did not end within {END_S:g} s") from None
+        fault, reason = fault_of_exit(code)
+        raise AttemptLost(fault, reason)
 
-    def train(self, task: Task, parent: Blob | None, backbone: Blob | None, on_progress: OnProgress) -> Trained:
-        """Have a task trained.
-
-        Raises:
-            CandidateFailure: if the training failed by its own fault.
-            AttemptLost: if it died, hung, or failed by another's.
-            TrainingStopped: after `request_stop`.
-        """
-        self.wait_until_ready()
-        with self._sending, contextlib.suppress(ConnectionError):  # that it is gone, is seen when it should answer
-            self._connection.send((task, parent is not None, backbone is not None))
-            for blob in (parent, backbone):
-                if blob is not None:
-                    self._share(blob)
-        overdue_at = None if task.deadline_s is None else time.monotonic() + task.deadline_s
-        while True:
-            match self._receive(task.stall_s, overdue_at):
-                case Progress() as progress:
-                    on_progress(progress)
-                case Trained() as trained:
-                    return trained
-                case Failed(fault="candidate", reason=reason):
-                    raise CandidateFailure(reason)
-                case Failed(fault=fault, reason=reason):
-                    raise AttemptLost(fault, reason)
-                case Stopped():
-                    raise TrainingStopped("asked to stop")
-
-    def request_stop(self) -> None:
-        """End the training under way at its next step; may be called from another thread."""
-        with self._sending, contextlib.suppress(OSError):
-            self._connection.send(STOP)
+    def say_where(self) -> None:
+        """Have it write its stack to the worker's log."""
+        self._process.send_signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End it, with all that it has started; nothing happens the second time."""
-        if self._connection.closed:
+        if self.connection.closed:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -114,48 +102,149 @@ class Rank:
             self._guard.communicate(guard.RELEASE)
         with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a dead device can't be ended
             self._process.wait(timeout=END_S)
-        self._connection.close()
+        self.connection.close()
 
-    def _receive(self, stall_s: float | None, overdue_at: float | None) -> object:
-        """The next message."""
-        silent_since = time.monotonic()
-        while True:
-            if overdue_at is not None and time.monotonic() >= overdue_at:
-                self._say_where()
-                raise AttemptLost("unclear", "did not end before its deadline")
-            if self._connection.poll(TICK_S):
-                try:
-                    return self._connection.recv()
-                except (EOFError, ConnectionError):
-                    break
-            if self._process.poll() is not None and not self._connection.poll():
-                break  # a child of its may hold its end of the pipe open
-            if stall_s is not None and time.monotonic() - silent_since >= stall_s:
-                self._say_where()
-                raise AttemptLost("unclear", f"gave no sign of life for {stall_s:g} s")
+
+class Ranks:
+    """The ranks of one node."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Start them; they get ready in the background."""
+        self._ranks = [Rank(settings) for _ in range(settings.num_ranks)]
+        self._are_ready = False
+
+    @property
+    def are_alive(self) -> bool:
+        """Whether all their processes run."""
+        return all(rank.is_alive for rank in self._ranks)
+
+    def wait_until_ready(self) -> None:
+        """Return once they can take a task.
+
+        Raises:
+            AttemptLost: if one ends before, or takes a quarter of an hour; no task can be blamed for that.
+        """
+        if self._are_ready:
+            return
         try:
-            fault, reason = fault_of_exit(self._process.wait(timeout=END_S))
-        except subprocess.TimeoutExpired:  # a thread, or a device's library, keeps it from its end
-            self._say_where()
-            fault, reason = "unclear", f"its process hung up, but did not end within {END_S:g} s"
-        raise AttemptLost(fault, reason)
+            for rank in self._ranks:
+                if not multiprocessing.connection.wait([rank.connection], START_S):
+                    raise AttemptLost("unclear", f"it is not ready after {START_S:g} s")
+                rank.receive()
+        except AttemptLost as lost:
+            raise AttemptLost("infrastructure", f"no rank can be started: {lost.reason}") from None
+        self._are_ready = True
 
-    def _say_where(self) -> None:
-        """Have it write its stack to the worker's log."""
-        self._process.send_signal(signal.SIGUSR1)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=TICK_S)
+    def train(self, task: Task, parent: Blob | None, backbone: Blob | None, on_progress: OnProgress) -> Trained | None:
+        """Have a task trained.
 
-    def _share(self, blob: Blob) -> None:
-        """Hand over bytes in memory that has no name, so that none is left behind whoever dies."""
-        with _nameless_file() as file:
-            file.write(blob.data)
-            file.flush()
-            send_handle(self._connection, file.fileno(), self._process.pid)
+        Returns:
+            What it came to; None on all nodes of a gang but the first.
+
+        Raises:
+            CandidateFailure: if the training failed by its own fault.
+            AttemptLost: if a rank died or hung, or it failed by another's fault.
+            TrainingStopped: after `request_stop`.
+        """
+        self.wait_until_ready()
+        blobs = [blob for blob in (parent, backbone) if blob is not None]
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(_shared(blob)) for blob in blobs]
+            for rank, place in zip(self._ranks, self._places(task), strict=True):
+                rank.send((task, place, parent is not None, backbone is not None), files)
+        return self._watch(task, on_progress)
+
+    def request_stop(self) -> None:
+        """End the training under way at its next step; may be called from another thread."""
+        self._ranks[0].send(STOP)  # it tells the others
+
+    def kill(self) -> None:
+        """End them, with all that they have started; nothing happens the second time."""
+        for rank in self._ranks:
+            rank.kill()
+
+    def _places(self, task: Task) -> list[Place | None]:
+        """Where each rank stands among all; None for one that is alone."""
+        gang, count = task.gang, len(self._ranks)
+        if gang is None and count == 1:
+            return [None]
+        node_rank, num_nodes = (gang.node_rank, gang.num_nodes) if gang else (0, 1)
+        address = gang.address if gang else f"127.0.0.1:{free_port()}"
+        return [
+            Place(rank=node_rank * count + number, size=num_nodes * count, local_rank=number, address=address)
+            for number in range(count)
+        ]
+
+    def _watch(self, task: Task, on_progress: OnProgress) -> Trained | None:
+        """Take messages until every rank has ended the task."""
+        trained: Trained | None = None
+        training = list(self._ranks)
+        begun = alive_at = time.monotonic()
+        while training:
+            multiprocessing.connection.wait([rank.connection for rank in training], TICK_S)
+            for rank in [rank for rank in training if rank.has_news()]:
+                alive_at = time.monotonic()
+                match self._message(rank):
+                    case Progress() as progress:
+                        on_progress(progress)
+                        continue
+                    case Trained() as trained:
+                        pass
+                    case Failed() | Stopped() as end:
+                        self._raise(end, [other for other in training if other is not rank])
+                training.remove(rank)
+            now = time.monotonic()
+            if task.deadline_s is not None and now - begun >= task.deadline_s:
+                self._give_up("did not end before its deadline")
+            if task.stall_s is not None and now - alive_at >= task.stall_s:
+                self._give_up(f"gave no sign of life for {task.stall_s:g} s")
+        return trained
+
+    def _message(self, rank: Rank) -> object:
+        try:
+            return rank.receive()
+        except AttemptLost as lost:
+            return Failed(fault=lost.fault, reason=lost.reason)
+
+    def _raise(self, end: Failed | Stopped, others: list[Rank]) -> NoReturn:
+        """Raise what ended the task: where one rank fails the others lose it, so it is the cause that counts."""
+        ends = [end]
+        until = time.monotonic() + TICK_S
+        while others and time.monotonic() < until:
+            multiprocessing.connection.wait([rank.connection for rank in others], TICK_S)
+            for rank in [rank for rank in others if rank.has_news()]:
+                if isinstance(message := self._message(rank), Failed | Stopped):
+                    ends.append(message)
+                    others.remove(rank)
+        if any(isinstance(end, Stopped) for end in ends):
+            raise TrainingStopped("asked to stop")
+        faults = ("candidate", "unclear", "infrastructure")
+        cause = min((end for end in ends if isinstance(end, Failed)), key=lambda end: faults.index(end.fault))
+        if cause.fault == "candidate":
+            raise CandidateFailure(cause.reason)
+        raise AttemptLost(cause.fault, cause.reason)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """Say where all ranks are, in the worker's log, and that they hang."""
+        for rank in self._ranks:
+            rank.say_where()
+        multiprocessing.connection.wait([rank.connection for rank in self._ranks], TICK_S)
+        raise AttemptLost("unclear", reason)
 
 
-def _nameless_file() -> IO[bytes]:
-    """An empty file in memory, where the system has such; /dev/shm is too small for weights in many containers."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("weights"), "wb")
-    return tempfile.TemporaryFile()
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _shared(blob: Blob) -> Iterator[IO[bytes]]:
+    """Bytes in memory that has no name, so that none is left behind whoever dies."""
+    # In memory where the system has such files; /dev/shm is too small for weights in many containers.
+    with os.fdopen(os.memfd_create("weights"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file:
+        file.write(blob.data)
+        file.flush()
+        yield file

@@ -30,6 +30,7 @@ class NodeSettings:
         reignition_data: the classification data set, if there is one.
         detector: everything but the backbone.
         max_stages: levels of the pyramid.
+        num_ranks: processes that train together on each node, one for each GPU.
         trainer: what its ranks train with, as module:class; see `workers.rank.Trainer`.
     """
 
@@ -38,7 +39,40 @@ class NodeSettings:
     reignition_data: ClassificationDataSettings | None
     detector: DetectorSettings
     max_stages: int
+    num_ranks: int = 1
     trainer: str = NETWORK_TRAINER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """A node's place among those that train one task together.
+
+    Attributes:
+        node_rank: its number, from 0; the first one stores and answers.
+        num_nodes: how many there are.
+        address: host:port on the first node where all ranks meet.
+    """
+
+    node_rank: int
+    num_nodes: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A rank's place among those that train one task together.
+
+    Attributes:
+        rank: its number among all, from 0.
+        size: how many there are.
+        local_rank: its number on its node, which is its device's.
+        address: host:port where all meet.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +95,7 @@ class Task:
         checkpoint_s: seconds between two checkpoints within an epoch.
         stall_s: seconds without a sign of life after which the training counts as hung; None waits for ever.
         deadline_s: seconds after which it counts as hung in any case; None for no limit.
+        gang: this node's place among several; None where one node trains it alone.
     """
 
     index: int
@@ -76,6 +111,7 @@ class Task:
     checkpoint_s: float = 300.0
     stall_s: float | None = None
     deadline_s: float | None = None
+    gang: Gang | None = None
 
     @property
     def name(self) -> str:

@@ -8,7 +8,8 @@ from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
 from workers.detection import train_detector
 from workers.rank import Blob, Checkpoints
-from workers.task import NodeSettings, OnProgress, ShouldStop, Task, TrainingResult
+from workers.task import NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
+from workers.world import World, joined
 
 
 class NetworkTrainer:
@@ -23,6 +24,7 @@ class NetworkTrainer:
     def train(
         self,
         task: Task,
+        place: Place | None,
         parent: Blob | None,
         backbone: Blob | None,
         checkpoints: Checkpoints,
@@ -33,12 +35,26 @@ class NetworkTrainer:
 
         Args:
             task: what to train.
+            place: this rank's among those that train it together; None if it is alone.
             parent: the blob of the detector it grows from, if any.
             backbone: the blob of a pretrained backbone, if any.
             checkpoints: where half-finished training is kept, and found again.
             on_progress: told every few steps.
             should_stop: asked before each step.
         """
+        with joined(place, task.stall_s) as world:
+            return self._train(world, task, parent, backbone, checkpoints, on_progress, should_stop)
+
+    def _train(
+        self,
+        world: World,
+        task: Task,
+        parent: Blob | None,
+        backbone: Blob | None,
+        checkpoints: Checkpoints,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> TrainingResult:
         settings = self._settings
         if task.kind == "pretrain":
             if self._classification_data is None:
@@ -50,6 +66,7 @@ class NetworkTrainer:
                 checkpoints=checkpoints,
                 on_progress=on_progress,
                 should_stop=should_stop,
+                world=world,
             )
         if self._detection_data is None:
             self._detection_data = open_detection_data(settings.data)
@@ -63,4 +80,5 @@ class NetworkTrainer:
             checkpoints=checkpoints,
             on_progress=on_progress,
             should_stop=should_stop,
+            world=world,
         )
