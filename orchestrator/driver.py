@@ -265,6 +265,7 @@ class Driver:
             deadline_s: float | None = 60 * fleet.deadline_minutes
         else:
             deadline_s = self.history.deadlines.of(job.recipe, self.history.trials.rows[index]["gflops"])
+            deadline_s = None if deadline_s is None else max(stall_s, deadline_s)
         return Task(
             index=index,
             attempt=len(earlier),
@@ -278,7 +279,7 @@ class Driver:
             earlier=tuple(reversed(earlier)),
             checkpoint_s=60 * fleet.checkpoint_minutes,
             stall_s=stall_s,
-            deadline_s=None if deadline_s is None else max(stall_s, deadline_s),
+            deadline_s=deadline_s,
         )
 
     def _start_weights(self) -> str | None:

@@ -116,7 +116,8 @@ class History:
                 self.rejected.pop(index, None)
                 seconds = seconds_of(result)
                 self.worker_seconds += seconds
-                if record["outcome"]["status"] == "completed":
+                if record["outcome"]["status"] == "completed" and result["attempt"] == 0:
+                    # Later attempts go on from checkpoints, so their time may be a small part of the training's.
                     row = self.trials.rows[index]
                     self.deadlines.learn(row["recipe"], row["gflops"], seconds)
                 baseline = record["state"]["baseline"]

@@ -30,7 +30,6 @@ from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress
 TICK_S = 1.0
 START_S = 900.0
 END_S = 60.0
-END_S = 30.0
 
 
 class Rank:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -485,8 +486,13 @@ def test_after_an_append_that_failed_a_log_takes_no_more(bucket: ObjectStore, no
     assert bucket.read_log("logs/1") == b"1"
 
 
-def test_an_interrupted_write_is_completed_first(bucket: ObjectStore) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+def test_an_interrupted_write_is_completed_first(bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, waits, go_on = threading.Event(), threading.Event(), threading.Event()
+    result = Future.result
+
+    def noted_result(future: "Future[None]", timeout: float | None = None) -> None:
+        waits.set()
+        return result(future, timeout)
 
     class Slow(Unreliable):
         def open_output_stream(self, *arguments: Any, **keywords: Any) -> Any:
@@ -501,12 +507,13 @@ def test_an_interrupted_write_is_completed_first(bucket: ObjectStore) -> None:
     assert main is not None
 
     def interrupt() -> None:
-        assert begun.wait(60)
+        assert begun.wait(60) and waits.wait(60)
         signal.pthread_kill(main, signal.SIGINT)
         threading.Timer(0.1, go_on.set).start()
 
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
+    monkeypatch.setattr(Future, "result", noted_result)
     with pytest.raises(KeyboardInterrupt):
         store.write("a", b"whole")
     interrupter.join()
