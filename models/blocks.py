@@ -16,37 +16,28 @@ from models.architecture import IDENTITY, NORMALIZATIONS, PROJECTION, BlockShape
 from models.costs import XB_GROUPS
 
 
-class SynchronizedBatchNorm(nn.SyncBatchNorm):
-    """torch's on CUDA; on CPU, where torch has none, the same by two sums over all ranks.
+class SynchronizedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of all ranks; where none are joined, of the one.
 
-    Where no ranks are joined it is ordinary batch normalisation.
+    Two sums over the ranks, on any device; on CUDA, `nn.SyncBatchNorm` takes its place in training, which is faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] of this rank, normalised by the statistics of all; every rank has as many images."""
-        if x.is_cuda or not self.training or not dist.is_initialized():
-            normalized: Tensor = super().forward(x) if x.is_cuda else self._alone(x)
-            return normalized
+        """[B, C, H, W] of this rank; every rank has as many images."""
+        if not self.training or not dist.is_initialized():
+            alone: Tensor = super().forward(x)
+            return alone
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
         count = x.numel() // x.shape[1] * dist.get_world_size()
         mean = all_reduce(x.sum((0, 2, 3))) / count
         centered = x - mean.view(1, -1, 1, 1)
         variance = all_reduce(centered.square().sum((0, 2, 3))) / count
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-
-    def _alone(self, x: Tensor) -> Tensor:
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        )
-
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Let the running statistics follow, as `nn.BatchNorm2d` does."""
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
 
 def make_norm(normalization: str, channels: int) -> nn.Module:

@@ -14,7 +14,7 @@ import ray
 from numpy.typing import NDArray
 
 from workers.rank import Trained
-from workers.ranks import Ranks, free_port
+from workers.ranks import Ranks
 from workers.run_folder import Result, RunFolder
 from workers.task import CandidateFailure, NodeSettings, Progress, Task
 

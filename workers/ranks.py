@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
-from pathlib import Path
 from typing import IO, NoReturn
 
 from workers import guard
@@ -155,7 +154,8 @@ class Ranks:
 
     def request_stop(self) -> None:
         """End the training under way at its next step; may be called from another thread."""
-        self._ranks[0].send(STOP)  # it tells the others
+        with contextlib.suppress(OSError):  # it may be gone already
+            self._ranks[0].send(STOP)  # it tells the others
 
     def kill(self) -> None:
         """End them, with all that they have started; nothing happens the second time."""
@@ -242,8 +242,14 @@ def free_port() -> int:
 @contextlib.contextmanager
 def _shared(blob: Blob) -> Iterator[IO[bytes]]:
     """Bytes in memory that has no name, so that none is left behind whoever dies."""
-    # In memory where the system has such files; /dev/shm is too small for weights in many containers.
-    with os.fdopen(os.memfd_create("weights"), "wb") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file:
+    with _nameless_file() as file:
         file.write(blob.data)
         file.flush()
         yield file
+
+
+def _nameless_file() -> IO[bytes]:
+    """An empty file in memory, where the system has such; /dev/shm is too small for weights in many containers."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("weights"), "wb")
+    return tempfile.TemporaryFile()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from models.blocks import SynchronizedBatchNorm
 from workers.task import Place
 
 Shared = TypeVar("Shared")
@@ -53,7 +54,11 @@ class World:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with its gradients averaged over the ranks; all begin with the first one's weights."""
-        return model if self.size == 1 else DistributedDataParallel(model, broadcast_buffers=False)
+        if self.size == 1:
+            return model
+        if self.device.type == "cuda" and any(isinstance(part, SynchronizedBatchNorm) for part in model.modules()):
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, with the same parameters
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
     def mean(self, value: float) -> float:
         """The mean over all ranks."""
