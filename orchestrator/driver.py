@@ -193,7 +193,7 @@ class Driver:
                 for worker, task in assigned:
                     self._submit(worker, task)
                 self._delete_what_is_not_needed()
-                if self._ending and not assigned and not any(self._fleet.tasks.values()) and not self._dispatchable():
+                if self._ending and not assigned and not any(self._fleet.tasks.values()) and not self._is_work_left():
                     return decision
                 if isinstance(decision, Done):
                     return decision
@@ -250,6 +250,9 @@ class Driver:
             worker = next((name for name in idle if name != last), None)
             if worker is None:
                 continue
+            if index in self._losses and (late := self.history.finished_attempt(self.folder, index)) is not None:
+                self._take(late)  # a worker that was not heard of has ended it all the same
+                continue
             idle.remove(worker)
             assigned.append((worker, self._task(index)))
             turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, worker))
@@ -293,6 +296,10 @@ class Driver:
         """Pending jobs that nobody works on and that have no result, within the horizon, by index."""
         running = {task.index for task in self._fleet.tasks.values() if task is not None}
         return [index for index in self._within_horizon() if index not in running and index not in self._results]
+
+    def _is_work_left(self) -> bool:
+        """Whether a job can be sent off or told before the run ends."""
+        return bool(self._dispatchable()) or min(self.history.state.pending, default=None) in self._results
 
     def _within_horizon(self) -> list[int]:
         """Pending jobs that are to be finished before the run ends, by index."""

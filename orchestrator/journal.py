@@ -99,8 +99,14 @@ class Journal:
             text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
             checksum = zlib.crc32(text, checksum)
             lines.append(b"%08x %s\n" % (checksum, text))
-        self._log.append(b"".join(lines))
-        self._checksum = checksum
+        try:
+            self._log.append(b"".join(lines))
+            self._checksum = checksum
+        except OSError:
+            raise  # nothing of it stands
+        except BaseException:  # Ctrl-C: nobody knows whether it stands, so nothing may follow it
+            self._log.close()
+            raise
 
     def close(self) -> None:
         """Close the log; the journal can be read on."""

@@ -84,7 +84,7 @@ class FileLock:
 
 def _at_once(path: str, flags: int) -> int:
     """Open a file; a pipe in its place would keep us waiting for whoever is at its other end."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 class RunLock:

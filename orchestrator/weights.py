@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import ray
+import ray.exceptions
 
 from orchestrator.errors import RunStopped
+from workers.failures import describe
 from workers.run_folder import RunFolder, WeightsFile
 
 
@@ -35,7 +37,7 @@ class Weights:
         """A job's blob in the object store, put there the first time; None for no job.
 
         Raises:
-            RunStopped: if storage has lost it.
+            RunStopped: if storage has lost it, or the object store can't take it.
         """
         if index is None:
             return None
@@ -46,7 +48,10 @@ class Weights:
                 raise RunStopped(
                     f"the weights of job {index}, which others grow from, can't be read: {error}"
                 ) from None
-            self._refs[index] = ray.put(np.frombuffer(data, dtype=np.uint8))
+            try:
+                self._refs[index] = ray.put(np.frombuffer(data, dtype=np.uint8))
+            except ray.exceptions.RayError as error:
+                raise RunStopped(f"Ray has no room for the weights of job {index}: {describe(error)}") from None
         return self._refs[index]
 
     def forget(self, indices: Iterable[int | None]) -> None:

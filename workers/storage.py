@@ -139,9 +139,10 @@ class LocalFolder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):  # what it failed of says more
                 temporary.unlink()
+            _name(error, path)
             raise
         _sync_folder(path.parent)
 
@@ -174,7 +175,7 @@ class LocalFolder:
         except OSError:
             os.close(descriptor)
             raise
-        return _LocalLog(descriptor)
+        return _LocalLog(descriptor, path)
 
     def read_log(self, name: str) -> bytes:
         """See `Storage`."""
@@ -194,8 +195,9 @@ class LocalFolder:
 
 
 class _LocalLog:
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
+        self._path = path
 
     def append(self, data: bytes) -> None:
         written = 0
@@ -204,11 +206,12 @@ class _LocalLog:
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
             os.fsync(self._descriptor)
-        except BaseException:
+        except BaseException as error:
             try:
                 os.ftruncate(self._descriptor, size)  # half an append must not stand before the next one
             except OSError:
                 self.close()  # then there is no next one
+            _name(error, self._path)
             raise
 
     def close(self) -> None:
@@ -238,6 +241,12 @@ def open_storage(address: str | Path) -> Storage:
             raise ValueError("names no folder of this machine; write file:///path/to/folder")
         return LocalFolder(Path(unquote(parts.path)))
     raise ValueError(f"has the scheme {scheme[1]}; give a folder, file:///path/to/folder or s3://bucket/prefix")
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Have an error say which file it is of: what fails in writing to a descriptor does not."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
 
 
 def _is_temporary(name: str) -> bool:

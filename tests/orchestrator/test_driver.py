@@ -16,19 +16,20 @@ import torch
 from rich.console import Console
 
 from models import build_backbone
-from orchestrator.config import RunConfig
+from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.console import status_table, summary_table
 from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.fleet import Completion
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
 from tests.orchestrator.processes import kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
-from workers.run_folder import RunFolder
+from workers.run_folder import Result, RunFolder
 from workers.storage import open_storage
-from workers.task import Progress
+from workers.task import NodeSettings, Progress, Task
 
 pytestmark = pytest.mark.ray
 
@@ -186,6 +187,72 @@ def test_a_job_whose_workers_always_die_stops_the_run_uncharged(local_ray: None,
     with pytest.raises(RunStopped, match=r"job 1 .* was lost 2 times, which is not its fault"):
         run(config, tmp_path / "run", Watcher(on_working=kill_all_but_the_start))
     assert [record["outcome"]["index"] for record in records(tmp_path / "run", "told")] == [0]
+
+
+class UnheardFleet:
+    """One worker that ends all it is given at once; but of the first task the driver is told that it is lost."""
+
+    num_up = 1
+
+    def __init__(self, config: FleetConfig, settings: NodeSettings, run_name: str) -> None:
+        self.tasks: dict[str, Task | None] = {"worker-0": None}
+        self.progress = {"worker-0": None}
+        self._folder = RunFolder(settings.folder)
+        self._unheard: Task | None = None
+
+    @property
+    def idle(self) -> list[str]:
+        return [name for name, task in self.tasks.items() if task is None]
+
+    def submit(self, name: str, task: Task, *blobs: object) -> None:
+        self.tasks[name] = task
+
+    def wait(self, timeout_s: float) -> list[Completion]:
+        task, self.tasks["worker-0"] = self.tasks["worker-0"], None
+        if task is None:
+            return []
+        if task.name == "000000-0-1":
+            self._unheard = task
+            return [Completion(task=task, worker="worker-0", error=ray.exceptions.ActorUnavailableError("", None))]
+        return [Completion(task=task, worker="worker-0", result=self._end(task))]
+
+    def watch(self) -> list[str]:
+        if self._unheard is not None:
+            self._end(self._unheard)
+        self._unheard = None
+        return []
+
+    def close(self) -> None:
+        pass
+
+    def _end(self, task: Task) -> Result:
+        result = Result(
+            index=task.index,
+            attempt=task.attempt,
+            epoch=task.epoch,
+            name=task.name,
+            status="completed",
+            worker="worker-0",
+            started_at=0.0,
+            finished_at=1.0,
+            seconds=1.0,
+            metrics={"AP50": 0.5},
+            weights=self._folder.write_weights(task.name, b"weights"),
+        )
+        self._folder.write_result(result)
+        return result
+
+
+@pytest.mark.parametrize("budget", [{"max_candidates": 1}, {"max_gpu_hours": 1e-9}])
+def test_a_lost_attempt_that_ends_all_the_same_is_not_run_again(
+    budget: dict[str, Any], local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.fleet.Fleet", UnheardFleet)
+    watcher = Watcher()
+    run(tiny_config(budget=budget, fleet={"num_workers": 1}), tmp_path / "run", watcher)
+    sent = [record["index"] for record in records(tmp_path / "run", "dispatched")]
+    assert any("was lost" in note for note in watcher.notes)
+    assert watcher.told_indices == sent == sorted(set(sent))
 
 
 def test_a_candidate_whose_rank_is_killed_twice_is_told_as_failed(local_ray: None, tmp_path: Path) -> None:

@@ -285,6 +285,28 @@ def test_a_turn_that_could_not_be_stored_does_not_stand_before_the_next(
     assert contents(storage) == SECOND
 
 
+def test_nothing_follows_an_append_that_was_interrupted(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = opened(storage)
+    journal.append(FIRST)
+    log = journal._log
+    assert log is not None
+
+    class InterruptedLog:
+        def append(self, data: bytes) -> None:
+            log.append(data)
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            log.close()
+
+    monkeypatch.setattr(journal, "_log", InterruptedLog())
+    with pytest.raises(KeyboardInterrupt):
+        journal.append(SECOND)
+    with pytest.raises(OSError, match="descriptor|closed"):
+        journal.append(THIRD)
+    assert contents(storage) == FIRST + SECOND
+
+
 def test_a_local_append_is_one_write_and_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = opened(LocalFolder(tmp_path))
     calls, write, sync = [], os.write, os.fsync

@@ -259,7 +259,7 @@ def files_of(folder: LocalFolder) -> dict[str, bytes]:
 def test_on_a_full_disk_the_old_file_stands_and_nothing_is_left(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     folder.write("a", b"old")
-    with full_disk(1000), pytest.raises(OSError):
+    with full_disk(1000), pytest.raises(OSError, match=str(tmp_path / "a")):
         folder.write("a", b"n" * 1001)
     assert files_of(folder) == {"a": b"old"}
     folder.write("a", b"n" * 1001)
@@ -269,7 +269,7 @@ def test_on_a_full_disk_the_old_file_stands_and_nothing_is_left(tmp_path: Path) 
 def test_on_a_full_disk_half_an_append_does_not_stand_before_the_next(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path)
     log = log_of(folder, b"whole\n")
-    with full_disk(1000), pytest.raises(OSError):
+    with full_disk(1000), pytest.raises(OSError, match=str(tmp_path / "logs" / "1")):
         log.append(b"n" * 1001)
     assert folder.read_log("logs/1") == b"whole\n"
     log.append(b"next\n")
