@@ -30,14 +30,21 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = all_reduce(x.sum((0, 2, 3))) / count
+        mean = _sum_over_ranks(x.sum((0, 2, 3))) / count
         centered = x - mean.view(1, -1, 1, 1)
-        variance = all_reduce(centered.square().sum((0, 2, 3))) / count
+        variance = _sum_over_ranks(centered.square().sum((0, 2, 3))) / count
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.detach(), self.momentum)
         self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        normalized: Tensor = centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return normalized
+
+
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum, through which gradients flow back to every rank."""
+    total: Tensor = all_reduce(x)  # type: ignore[no-untyped-call]
+    return total
 
 
 def make_norm(normalization: str, channels: int) -> nn.Module:

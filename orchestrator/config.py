@@ -33,6 +33,7 @@ from workers.data.interface import DataReport
 from workers.settings import (
     DetectionDataSettings,
     DetectorSettings,
+    NumNodes,
     ReignitionSettings,
     TrainingSettings,
     VocData,
@@ -43,6 +44,7 @@ from workers.start_names import check_start_weights
 CHANGEABLE = (
     "budget.*",
     "fleet.num_workers",
+    "fleet.label_selector*",
     "fleet.cpus_per_worker",
     "fleet.max_attempts",
     "fleet.checkpoint_minutes",
@@ -110,6 +112,7 @@ class FinalConfig(Settings):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     start: Literal["search"] = Field("search", description="train on from the search's weights")
+    num_nodes: NumNodes = Field(1, description="workers that train it together, or all")
 
     @property
     def training(self) -> dict[str, Any]:
@@ -121,8 +124,17 @@ class FleetConfig(Settings):
     """The workers: one actor for each node, or for each share of one."""
 
     num_workers: int = Field(1, ge=1, description="node workers")
-    gpus_per_worker: int = Field(0, ge=0, le=1, description="GPUs of each worker; 0 trains on the CPU")
+    gpus_per_worker: int = Field(
+        0, ge=0, le=64, description="GPUs of each worker, usually all of a node's; 0 trains on the CPU"
+    )
+    ranks_per_worker: int | None = Field(
+        None, ge=1, le=64, description="processes that train together in each worker; null: one for each GPU, or one"
+    )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs of each worker")
+    label_selector: dict[str, str] = Field(
+        default_factory=dict,
+        description="Ray labels that a worker's node must have, such as ray.io/accelerator-type: H100",
+    )
     max_attempts: int = Field(
         4, ge=1, description="tries of one job when workers or nodes are lost; then the run stops"
     )
@@ -142,6 +154,20 @@ class FleetConfig(Settings):
         2.0, gt=0, description="a worker that does not answer for so long is ended and started anew"
     )
     max_failures_in_a_row: int = Field(5, ge=1, description="failed candidates in a row that stop the run")
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train together in each worker."""
+        return self.ranks_per_worker or max(1, self.gpus_per_worker)
+
+    @model_validator(mode="after")
+    def _one_rank_per_gpu(self) -> Self:
+        if self.gpus_per_worker and self.ranks_per_worker not in (None, self.gpus_per_worker):
+            raise ValueError(
+                f"ranks_per_worker: {self.ranks_per_worker} processes can't have {self.gpus_per_worker} GPUs, one "
+                "each; leave it out"
+            )
+        return self
 
 
 class RunConfig(Settings):
@@ -175,6 +201,21 @@ class RunConfig(Settings):
                     "training.normalization",
                     f"{recipe.normalization!r} does not work with the {name} recipe's batch_size 1; "
                     "use frozen or group, or a larger batch_size",
+                )
+            num_nodes = self.num_nodes(name)
+            key = {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
+            if num_nodes > self.fleet.num_workers:
+                raise _at(f"{key}.num_nodes", f"{num_nodes} is more than fleet.num_workers, {self.fleet.num_workers}")
+            if recipe.batch_size % (num_ranks := num_nodes * self.fleet.num_ranks):
+                raise _at(
+                    f"{key}.batch_size",
+                    f"{recipe.batch_size} can't be shared evenly by {num_ranks} ranks; use a multiple of that",
+                )
+            if recipe.batch_size == num_ranks > 1 and recipe.normalization == "batch":
+                raise _at(
+                    "training.normalization",
+                    f"'batch' does not work with one image per rank, as the {name} recipe has; use sync, frozen or "
+                    "group",
                 )
         kinds = {name: self.recipe(name).normalization for name in self.recipe_names()}
         if "group" in kinds.values() and set(kinds.values()) != {"group"}:
@@ -221,6 +262,15 @@ class RunConfig(Settings):
         except ValidationError as error:
             prefix = name if name == "final" else f"{name}.training"
             raise ValueError("; ".join(_lines(error, changes, TrainingSettings, prefix))) from None
+
+    def num_nodes(self, recipe: str) -> int:
+        """How many workers train a job of a recipe together."""
+        asked: int | str = 1
+        if recipe == "reignition" and self.reignition is not None:
+            asked = self.reignition.num_nodes
+        elif recipe == "final" and self.final is not None:
+            asked = self.final.num_nodes
+        return self.fleet.num_workers if asked == "all" else int(asked)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -176,6 +176,7 @@ class Driver:
             reignition_data=_absolute(reignition.data) if reignition else None,
             detector=self.config.detector,
             max_stages=self.config.serial.max_stages,
+            num_ranks=self.config.fleet.num_ranks,
             trainer=self._trainer,
         )
         self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.name}-{self.journal.epoch}")
@@ -190,8 +191,8 @@ class Driver:
                 self._check_budget()
                 assigned = self._assign(turn)
                 self._write(turn)
-                for worker, task in assigned:
-                    self._submit(worker, task)
+                for workers, task in assigned:
+                    self._submit(workers, task)
                 self._delete_what_is_not_needed()
                 if self._ending and not assigned and not any(self._fleet.tasks.values()) and not self._is_work_left():
                     return decision
@@ -241,21 +242,22 @@ class Driver:
             status, error = "failed", f"no metric {metric!r} in its results; it has {', '.join(sorted(result.metrics))}"
         return Outcome(index=result.index, status=status, score=score, metrics=result.metrics, error=error)
 
-    def _assign(self, turn: list[Record]) -> list[tuple[str, Task]]:
+    def _assign(self, turn: list[Record]) -> list[tuple[list[str], Task]]:
         """Match waiting jobs to idle workers, both by number; a job that was lost goes elsewhere if it can."""
         assigned = []
         idle, num_up = self._fleet.idle, self._fleet.num_up
         for index in self._dispatchable():
-            last = self._losses[index].worker if index in self._losses and num_up > 1 else None
-            worker = next((name for name in idle if name != last), None)
-            if worker is None:
+            num_nodes = self.config.num_nodes(self.history.state.pending[index].recipe)
+            last = self._losses[index].worker if index in self._losses and num_up > num_nodes else None
+            workers = [name for name in idle if name != last][:num_nodes]
+            if len(workers) < num_nodes:
                 continue
             if index in self._losses and (late := self.history.finished_attempt(self.folder, index)) is not None:
                 self._take(late)  # a worker that was not heard of has ended it all the same
                 continue
-            idle.remove(worker)
-            assigned.append((worker, self._task(index)))
-            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, worker))
+            idle = [name for name in idle if name not in workers]
+            assigned.append((workers, self._task(index)))
+            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, "+".join(workers)))
             self.history.apply(turn[-1])
         return assigned
 
@@ -306,9 +308,9 @@ class Driver:
         pending = self.history.state.pending
         return [index for index in pending if self._horizon is None or index <= self._horizon]
 
-    def _submit(self, worker: str, task: Task) -> None:
+    def _submit(self, workers: list[str], task: Task) -> None:
         job = self.history.state.pending[task.index]
-        self._fleet.submit(worker, task, job.role, self._weights.ref(job.parent), self._weights.ref(job.backbone))
+        self._fleet.submit(workers, task, job.role, self._weights.ref(job.parent), self._weights.ref(job.backbone))
 
     def _write(self, turn: list[Record]) -> None:
         """Make a turn's records durable, show what is told, and write the table when it is due."""

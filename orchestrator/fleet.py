@@ -2,13 +2,18 @@
 
 A training that hangs is its node worker's to end; a node worker that does not answer any more is ended here.
 
-Invariant: a worker has at most one task, and gets the next only after it has answered that it is up; a lost worker's
-task comes back as an error exactly once.
+Invariants:
+- A worker has at most one task, and gets the next only after it has answered that it is up; a lost worker's task comes
+  back as an error exactly once.
+- The workers of a gang have one task together: it comes back once, from the first one, or from whichever is lost first,
+  and then all the others are taken off it.
 """
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 import ray
@@ -19,11 +24,13 @@ from orchestrator.errors import RunStopped, UserError
 from workers.failures import describe
 from workers.node import NodeActor
 from workers.run_folder import Result
-from workers.task import NodeSettings, Progress, Task
+from workers.task import Gang, NodeSettings, Progress, Task
 
 RETRY_S = 0.5
 GRACE_S = 5.0
 MAX_FAILED_STARTS = 3
+GANG_PORTS = range(29400, 31400)
+"""Where the ranks of several nodes meet; a firewall between nodes has to let them through."""
 
 Blob = ray.ObjectRef[Any] | None
 
@@ -44,6 +51,7 @@ class _Worker:
 
     Attributes:
         actor: its handle.
+        host: its node's address, once it has answered.
         ready: the answer we wait for before it gets a task; None if it has to be asked (again).
         is_up: whether it has answered.
         failed_starts: how often in a row it answered that it can't.
@@ -56,6 +64,7 @@ class _Worker:
     """
 
     actor: Any
+    host: str = ""
     ready: ray.ObjectRef[Any] | None = None
     is_up: bool = False
     failed_starts: int = 0
@@ -111,6 +120,7 @@ class Fleet:
                 name=f"{run_name}/{name}",
                 num_cpus=config.cpus_per_worker,
                 num_gpus=config.gpus_per_worker,
+                label_selector=config.label_selector or None,
             ).remote(name, settings)
             self._workers[name] = _Worker(actor)
 
@@ -136,19 +146,24 @@ class Fleet:
 
     def submit(
         self,
-        name: str,
+        names: Sequence[str],
         task: Task,
         role: str,
         parent: ray.ObjectRef[Any] | None,
         backbone: ray.ObjectRef[Any] | None,
     ) -> None:
-        """Give an idle worker a task; the blobs travel by reference."""
-        worker = self._workers[name]
-        assert worker.is_up and worker.task is None, f"{name} is not idle"
+        """Give a task to an idle worker, or to several as a gang; the blobs travel by reference."""
         label = f"{role}[{task.index} {task.spec.architecture}]"
-        worker.task = task
-        worker.progress = worker.status = None
-        worker.answer = worker.actor.run.options(name=label).remote(task, parent, backbone)
+        first = self._workers[names[0]]
+        # Another attempt meets at another port, should this one be taken.
+        address = f"{first.host}:{Random(task.name).choice(GANG_PORTS)}"
+        for number, name in enumerate(names):
+            worker = self._workers[name]
+            assert worker.is_up and worker.task is None, f"{name} is not idle"
+            gang = Gang(node_rank=number, num_nodes=len(names), address=address) if len(names) > 1 else None
+            worker.task = replace(task, gang=gang)
+            worker.progress = worker.status = None
+            worker.answer = worker.actor.run.options(name=label).remote(worker.task, parent, backbone)
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """Wait until a worker is done or has come up, or the time is over.
@@ -217,7 +232,7 @@ class Fleet:
         if ref == worker.ready:
             worker.ready = None
             try:
-                ray.get(ref)
+                worker.host = ray.get(ref)
                 worker.is_up, worker.failed_starts = True, 0
             except ray.exceptions.ActorUnavailableError:
                 worker.ask_again_at = time.monotonic() + RETRY_S  # it is being started again
@@ -231,10 +246,24 @@ class Fleet:
         assert task is not None
         worker.task = worker.answer = worker.progress = None
         try:
-            return Completion(task=task, worker=name, result=ray.get(ref))
+            result = ray.get(ref)
         except Exception as error:  # classified by `failures`
+            self._disband(task, end=True)
             if isinstance(error, ray.exceptions.RayActorError):
                 for other in self._workers.values():
                     if other.task is None:  # what took this one may have taken others: they answer before the next task
                         other.is_up = False
             return Completion(task=task, worker=name, error=error)
+        if result is None:  # of a helper, which is done before the first
+            return None
+        self._disband(task, end=False)
+        return Completion(task=task, worker=name, result=result)
+
+    def _disband(self, task: Task, *, end: bool) -> None:
+        """Take a gang's other workers off its task; they get the next once they have answered again."""
+        for worker in self._workers.values():
+            if worker.task is not None and worker.task.name == task.name:
+                if end:
+                    worker.actor.end.remote()
+                worker.task = worker.answer = worker.progress = None
+                worker.is_up = False

@@ -1,6 +1,6 @@
-"""The worker of one node: a Ray actor that has its rank train what it is asked to.
+"""The worker of one node: a Ray actor that has its ranks train what it is asked to.
 
-The only module of `workers` that imports ray. It is thin on purpose: what happens to a training happens to the rank.
+The only module of `workers` that imports ray. It is thin on purpose: what happens to a training happens to the ranks.
 
 Invariant: weights and result are in storage before `run` returns, so an attempt whose answer is lost is not.
 """
@@ -25,7 +25,7 @@ class NodeWorker:
     """Trains one task at a time; `status` and `request_stop` answer meanwhile."""
 
     def __init__(self, name: str, settings: NodeSettings) -> None:
-        """Start the rank; it gets ready in the background."""
+        """Start the ranks; they get ready in the background."""
         self._name = name
         self._settings = settings
         self._folder = RunFolder(settings.folder)
@@ -37,20 +37,23 @@ class NodeWorker:
         return self._name
 
     def ready(self) -> str:
-        """Answers once a task can be taken, with the worker's name.
+        """Answers once a task can be taken, with the node's address.
 
         Raises:
-            AttemptLost: if the rank can't be started.
+            AttemptLost: if they can't be started.
         """
         try:
             self._living_ranks().wait_until_ready()
         except BaseException:
             self._end_ranks()
             raise
-        return self._name
+        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        return address
 
-    def run(self, task: Task, parent: Blob, backbone: Blob) -> Result:
+    def run(self, task: Task, parent: Blob, backbone: Blob) -> Result | None:
         """Train one task, store its weights, then its result, then answer.
+
+        Of a gang, the first node does so; the others answer None.
 
         Args:
             task: what to train.
@@ -71,11 +74,13 @@ class NodeWorker:
         except CandidateFailure as failure:
             error = failure.reason
             self._end_ranks()  # a failed training may have left anything behind: memory, a poisoned device
-        except BaseException:  # whatever it was, this rank may be anywhere between two tasks
+        except BaseException:  # whatever it was, the ranks may be anywhere between two tasks
             self._end_ranks()
             raise
         finally:
             self._progress = None
+        if task.gang is not None and task.gang.node_rank > 0:
+            return None
         seconds = trained.seconds if trained else time.monotonic() - begun
         result = Result(
             index=task.index,
@@ -109,7 +114,7 @@ class NodeWorker:
 
     @ray.method(concurrency_group="control")
     def end(self) -> None:
-        """End the rank; what it is doing is lost, but for its checkpoint."""
+        """End the ranks; what they are doing is lost, but for its checkpoint."""
         self._end_ranks()
 
     def _living_ranks(self) -> Ranks:

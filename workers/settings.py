@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from models.architecture import Normalization
 from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, DetectorShape
 
+NumNodes = Annotated[int, Field(ge=1, le=10_000)] | Literal["all"]
 Name = Annotated[str, Field(min_length=1)]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
@@ -292,11 +293,12 @@ class ReignitionSettings(_Schedule):
         description="The batch that `lr` and `final_lr` are stated for; null takes them as written.",
     )
 
+    num_nodes: NumNodes = Field(default=1, description="Workers that train it together, or all.")
     normalization: Normalization | None = Field(
         default=None, description="As in training; null takes training's, which fits what the search hands on."
     )
 
     def training_with(self, normalization: Normalization) -> TrainingSettings:
         """The same settings without the data; where `normalization` is null, with this one."""
-        values = self.model_dump(exclude={"data"})
+        values = self.model_dump(exclude={"data", "num_nodes"})
         return TrainingSettings(**values | {"normalization": self.normalization or normalization})

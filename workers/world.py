@@ -57,7 +57,7 @@ class World:
         if self.size == 1:
             return model
         if self.device.type == "cuda" and any(isinstance(part, SynchronizedBatchNorm) for part in model.modules()):
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, with the same parameters
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # in place, same parameters
         return DistributedDataParallel(model, broadcast_buffers=False)
 
     def mean(self, value: float) -> float:

@@ -15,6 +15,7 @@ from workers.rank import Blob, Checkpoints
 from workers.task import (
     NodeSettings,
     OnProgress,
+    Place,
     Progress,
     ShouldStop,
     Task,
@@ -45,6 +46,7 @@ class StubTrainer:
     def train(
         self,
         task: Task,
+        place: Place | None,
         parent: Blob | None,
         backbone: Blob | None,
         checkpoints: Checkpoints,

@@ -9,7 +9,7 @@ from experiments.chaos.faults import Plan
 from experiments.chaos.hooks import install
 from experiments.chaos.stub import StubTrainer
 from workers.rank import Blob, Checkpoints, Trainer
-from workers.task import NodeSettings, OnProgress, Progress, ShouldStop, Task, TrainingResult
+from workers.task import NodeSettings, OnProgress, Place, Progress, ShouldStop, Task, TrainingResult
 
 
 class FaultyTrainer:
@@ -24,6 +24,7 @@ class FaultyTrainer:
     def train(
         self,
         task: Task,
+        place: Place | None,
         parent: Blob | None,
         backbone: Blob | None,
         checkpoints: Checkpoints,
@@ -40,7 +41,7 @@ class FaultyTrainer:
             self._plan.strike("step", task.index, "after", count)
 
         self._plan.strike("begin", task.index, "before")
-        return self._inner.train(task, parent, backbone, checkpoints, strike, should_stop)
+        return self._inner.train(task, place, parent, backbone, checkpoints, strike, should_stop)
 
 
 class FaultyStub(FaultyTrainer):

@@ -15,6 +15,7 @@ from workers.task import (
     CandidateFailure,
     NodeSettings,
     OnProgress,
+    Place,
     Progress,
     ShouldStop,
     Task,
@@ -34,6 +35,7 @@ class ObedientTrainer:
     def train(
         self,
         task: Task,
+        place: Place | None,
         parent: Blob | None,
         backbone: Blob | None,
         checkpoints: Checkpoints,

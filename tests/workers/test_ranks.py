@@ -14,7 +14,7 @@ import pytest
 
 from models.architecture import Architecture, NetworkSpec
 from tests.workers.rank_trainers import CHILDREN
-from workers.ranks import Rank
+from workers.ranks import Ranks
 from workers.run_folder import RunFolder
 from workers.settings import DetectorSettings, ShapesData, TrainingSettings
 from workers.task import AttemptLost, CandidateFailure, NodeSettings, Progress, Task, TrainingStopped
@@ -44,10 +44,10 @@ def ignore(progress: Progress) -> None:
 
 
 @pytest.fixture
-def rank(tmp_path: Path) -> Iterator[Rank]:
-    rank = Rank(settings_of(tmp_path))
-    yield rank
-    rank.kill()
+def ranks(tmp_path: Path) -> Iterator[Ranks]:
+    ranks = Ranks(settings_of(tmp_path))
+    yield ranks
+    ranks.kill()
 
 
 def family(folder: Path) -> list[int]:
@@ -71,11 +71,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.02)
 
 
-def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(rank: Rank, tmp_path: Path) -> None:
+def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(ranks: Ranks, tmp_path: Path) -> None:
     first, second = np.arange(256, dtype=np.uint8), np.full(1 << 20, 7, dtype=np.uint8)
     second.setflags(write=False)  # as the object store gives them
     seen: list[Progress] = []
-    results = [rank.train(task_of("add", attempt=number), first, second, seen.append) for number in range(2)]
+    results = [ranks.train(task_of("add", attempt=number), first, second, seen.append) for number in range(2)]
     for number, result in enumerate(results):
         assert result.metrics["parent"] == first.sum(dtype=np.int64)
         assert result.metrics["backbone"] == second.sum(dtype=np.int64)
@@ -86,9 +86,9 @@ def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(rank: Rank, 
     assert [progress.step for progress in seen] == [1, 1]
 
 
-def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(rank: Rank) -> None:
+def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(ranks: Ranks) -> None:
     counts = [
-        rank.train(task_of("checkpoint", **values), None, None, ignore).metrics["count"]
+        ranks.train(task_of("checkpoint", **values), None, None, ignore).metrics["count"]
         for values in (
             {"attempt": 0},
             {"attempt": 1, "epoch": 1, "earlier": ("000003-0-0",)},
@@ -102,76 +102,76 @@ def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(
 @pytest.mark.parametrize(
     ("kind", "reason"), [("fail", "loss became nan at epoch 1, step 1"), ("raise", "ValueError: no such thing")]
 )
-def test_what_a_training_raises_is_the_candidates_fault(rank: Rank, kind: str, reason: str) -> None:
+def test_what_a_training_raises_is_the_candidates_fault(ranks: Ranks, kind: str, reason: str) -> None:
     with pytest.raises(CandidateFailure) as caught:
-        rank.train(task_of(kind), None, None, ignore)
+        ranks.train(task_of(kind), None, None, ignore)
     assert caught.value.reason == reason
 
 
-def test_failing_storage_is_the_infrastructures_fault(rank: Rank) -> None:
+def test_failing_storage_is_the_infrastructures_fault(ranks: Ranks) -> None:
     with pytest.raises(AttemptLost, match="No space left on device") as caught:
-        rank.train(task_of("storage"), None, None, ignore)
+        ranks.train(task_of("storage"), None, None, ignore)
     assert caught.value.fault == "infrastructure"
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_rank_that_a_signal_ends_is_reported_with_its_name(rank: Rank, number: signal.Signals) -> None:
+def test_a_rank_that_a_signal_ends_is_reported_with_its_name(ranks: Ranks, number: signal.Signals) -> None:
     with pytest.raises(AttemptLost, match=number.name) as caught:
-        rank.train(task_of(f"signal {int(number)}"), None, None, ignore)
+        ranks.train(task_of(f"signal {int(number)}"), None, None, ignore)
     assert caught.value.fault in ("unclear", "infrastructure")
 
 
-def test_a_rank_that_exits_is_reported_with_its_code(rank: Rank) -> None:
+def test_a_rank_that_exits_is_reported_with_its_code(ranks: Ranks) -> None:
     with pytest.raises(AttemptLost, match="exit code 7") as caught:
-        rank.train(task_of("exit 7"), None, None, ignore)
+        ranks.train(task_of("exit 7"), None, None, ignore)
     assert caught.value.fault == "unclear"
 
 
 @pytest.mark.parametrize("kind", ["sleep", "deadlock", "freeze"])
-def test_a_rank_that_hangs_is_noticed_and_killed_with_all_its_children(rank: Rank, tmp_path: Path, kind: str) -> None:
+def test_a_rank_that_hangs_is_noticed_and_killed_with_all_its_children(ranks: Ranks, tmp_path: Path, kind: str) -> None:
     with pytest.raises(AttemptLost, match="no sign of life for 1.5 s") as caught:
-        rank.train(task_of(kind, stall_s=1.5), None, None, ignore)
+        ranks.train(task_of(kind, stall_s=1.5), None, None, ignore)
     assert caught.value.fault == "unclear"
-    rank.kill()
+    ranks.kill()
     assert len(family(tmp_path)) == 3
     wait_until(lambda: are_gone(family(tmp_path)))
 
 
-def test_a_training_past_its_deadline_is_lost_even_if_it_goes_on_reporting(rank: Rank) -> None:
+def test_a_training_past_its_deadline_is_lost_even_if_it_goes_on_reporting(ranks: Ranks) -> None:
     with pytest.raises(AttemptLost, match="deadline"):
-        rank.train(task_of("chatter", deadline_s=1.0), None, None, ignore)
+        ranks.train(task_of("chatter", deadline_s=1.0), None, None, ignore)
 
 
-def test_a_rank_stops_when_asked_to_and_takes_the_next_task(rank: Rank) -> None:
+def test_a_rank_stops_when_asked_to_and_takes_the_next_task(ranks: Ranks) -> None:
     def stop(progress: Progress) -> None:
-        rank.request_stop()
+        ranks.request_stop()
 
     with pytest.raises(TrainingStopped):
-        rank.train(task_of("wait"), None, None, stop)
-    assert rank.train(task_of("checkpoint"), None, None, ignore).metrics["count"] == 1
+        ranks.train(task_of("wait"), None, None, stop)
+    assert ranks.train(task_of("checkpoint"), None, None, ignore).metrics["count"] == 1
 
 
 def test_a_rank_that_cannot_start_says_so(tmp_path: Path) -> None:
-    rank = Rank(settings_of(tmp_path, trainer="tests.workers.no_such_module:Trainer"))
+    ranks = Ranks(settings_of(tmp_path, trainer="tests.workers.no_such_module:Trainer"))
     with pytest.raises(AttemptLost, match="exit code 1") as caught:
-        rank.train(task_of("add"), None, None, ignore)
+        ranks.train(task_of("add"), None, None, ignore)
     assert caught.value.fault == "infrastructure"  # twice of it must not be charged to whoever came
-    rank.kill()
+    ranks.kill()
 
 
-def test_a_rank_that_hangs_up_but_does_not_end_is_not_waited_for(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_hangs_up_but_does_not_end_is_not_waited_for(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.ranks.END_S", 0.1)
     with pytest.raises(AttemptLost, match="did not end") as caught:
-        rank.train(task_of("hang up"), None, None, ignore)
+        ranks.train(task_of("hang up"), None, None, ignore)
     assert caught.value.fault == "unclear"
 
 
 OWNER = """
 import sys
 from tests.workers.test_ranks import settings_of, task_of, ignore
-from workers.ranks import Rank
-rank = Rank(settings_of(sys.argv[1]))
-rank.train(task_of(sys.argv[2]), None, None, ignore)
+from workers.ranks import Ranks
+ranks = Ranks(settings_of(sys.argv[1]))
+ranks.train(task_of(sys.argv[2]), None, None, ignore)
 """
 
 
@@ -192,24 +192,24 @@ def test_a_killed_rank_leaves_neither_guard_nor_shared_memory(tmp_path: Path) ->
 
     shared = Path("/dev/shm")
     before = guards(), set(shared.iterdir())
-    rank = Rank(settings_of(tmp_path))
+    ranks = Ranks(settings_of(tmp_path))
     blob = np.zeros(1 << 20, dtype=np.uint8)
-    rank.train(task_of("add"), blob, blob, ignore)
+    ranks.train(task_of("add"), blob, blob, ignore)
     assert guards() - before[0]
-    rank.kill()
+    ranks.kill()
     wait_until(lambda: guards() <= before[0])
     assert set(shared.iterdir()) <= before[1]
 
 
-def test_how_long_a_training_took_does_not_hang_on_the_clock_on_the_wall(rank: Rank) -> None:
+def test_how_long_a_training_took_does_not_hang_on_the_clock_on_the_wall(ranks: Ranks) -> None:
     begun = time.monotonic()
-    result = rank.train(task_of("checkpoint"), None, None, ignore)
+    result = ranks.train(task_of("checkpoint"), None, None, ignore)
     assert 0 <= result.seconds <= time.monotonic() - begun
 
 
-def test_a_task_given_to_a_rank_that_is_gone_is_lost_with_what_ended_it(rank: Rank, tmp_path: Path) -> None:
-    pid = int(rank.train(task_of("add"), *[np.zeros(8, dtype=np.uint8)] * 2, ignore).metrics["rank"])
+def test_a_task_given_to_a_rank_that_is_gone_is_lost_with_what_ended_it(ranks: Ranks, tmp_path: Path) -> None:
+    pid = int(ranks.train(task_of("add"), *[np.zeros(8, dtype=np.uint8)] * 2, ignore).metrics["rank"])
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not rank.is_alive)
+    wait_until(lambda: not ranks.are_alive)
     with pytest.raises(AttemptLost, match="SIGKILL"):
-        rank.train(task_of("checkpoint"), None, None, ignore)
+        ranks.train(task_of("checkpoint"), None, None, ignore)

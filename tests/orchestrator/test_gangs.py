@@ -1,0 +1,98 @@
+"""A reignition over four fake nodes with two ranks each, of which one node dies in the middle."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator.config import RunConfig
+from orchestrator.driver import Driver
+from orchestrator.history import History
+from orchestrator.runs import open_run
+from orchestrator.search.protocol import Job
+from tests.orchestrator.test_driver import Watcher, records
+from tests.orchestrator.tiny import tiny_config
+from workers.storage import open_storage
+from workers.task import Progress
+
+NUM_NODES = 4
+FAST_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 200,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": FAST_HEALTH_CHECKS},
+    )
+    for _ in range(NUM_NODES + 1):  # one to spare
+        cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def gang_config() -> RunConfig:
+    reignition = {"batch_size": 16, "epochs": 30, "normalization": "sync", "num_nodes": NUM_NODES}
+    return tiny_config(
+        training={"batch_size": 8, "normalization": "sync"},
+        reignition=reignition | {"data": {"format": "shapes", "num_train": 64, "num_val": 13}},
+        parallel=None,
+        final=None,
+        start={"weights": "pretrain"},
+        serial={"n_stuck": 1, "reignite": False, "max_candidates": 1},
+        fleet={"num_workers": NUM_NODES, "ranks_per_worker": 2, "checkpoint_minutes": 0, "unreachable_minutes": 1},
+    )
+
+
+class NodeKiller(Watcher):
+    """Removes the node of a helper in the middle of the reignition, and notes every step that is reported."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self.before: list[int] = []
+        self.after: list[int] = []
+        self.is_dead = False
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        for name, job in jobs.items():
+            step = told.step if (told := progress[name]) is not None and told.phase == "training" else 0
+            if job is None or job.role != "pretrain" or not step:
+                continue
+            (self.after if self.is_dead else self.before).append(step)
+            if not self.is_dead and step > 10:
+                assert len([other for other in jobs.values() if other is not None]) == NUM_NODES
+                self._cluster.remove_node(self._node_of("worker-2"), allow_graceful=False)
+                self.is_dead = True
+
+    def _node_of(self, worker: str) -> object:
+        actors = ray._private.state.actors().values()  # type: ignore[attr-defined]
+        names = {actor["Name"].rpartition("/")[2]: actor["Address"]["NodeID"] for actor in actors}
+        return next(node for node in self._cluster.list_all_nodes() if node.node_id == names[worker])
+
+
+def test_a_gang_that_loses_a_node_goes_on_from_its_last_checkpoint(cluster: Cluster, tmp_path: Path) -> None:
+    config = gang_config()
+    folder, _ = open_run(config, open_storage(tmp_path / "run"))
+    killer = NodeKiller(cluster)
+    assert Driver(config, folder, killer).run() == "the search is complete"
+    assert killer.is_dead
+    attempts = [record for record in records(tmp_path / "run", "dispatched") if record["index"] == 0]
+    assert len(attempts) == 2
+    assert all(len(record["worker"].split("+")) == NUM_NODES for record in attempts)
+    trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
+    assert trials["status"].tolist() == ["completed"] * len(trials)
+    assert trials["role"][0] == "pretrain"
+    # A checkpoint is written after every step, so not more than the step under way is done again.
+    assert min(killer.after) > max(killer.before) - 1
