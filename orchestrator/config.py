@@ -51,6 +51,7 @@ CHANGEABLE = (
     "fleet.stall_minutes",
     "fleet.deadline_minutes",
     "fleet.unreachable_minutes",
+    "fleet.wait_minutes",
     "fleet.max_failures_in_a_row",
     "*.root",
     "*.cache_bytes",
@@ -136,7 +137,9 @@ class FleetConfig(Settings):
         description="Ray labels that a worker's node must have, such as ray.io/accelerator-type: H100",
     )
     max_attempts: int = Field(
-        4, ge=1, description="tries of one job when workers or nodes are lost; then the run stops"
+        4,
+        ge=1,
+        description="tries of one job that are lost one after the other without getting further; then the run stops",
     )
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="time between two checkpoints of a training; there is one after every epoch, too"
@@ -150,6 +153,9 @@ class FleetConfig(Settings):
         description="time after which a training is ended in any case; null: ten times the longest with its recipe so "
         "far, scaled by FLOPs",
     )
+    wait_minutes: float = Field(
+        60.0, gt=0, description="time that a run waits for nodes when none, or too few for a gang, are there"
+    )
     unreachable_minutes: float = Field(
         2.0, gt=0, description="a worker that does not answer for so long is ended and started anew"
     )
@@ -159,6 +165,15 @@ class FleetConfig(Settings):
     def num_ranks(self) -> int:
         """Processes that train together in each worker."""
         return self.ranks_per_worker or max(1, self.gpus_per_worker)
+
+    @property
+    def needs(self) -> str:
+        """What a worker's node must have, in words."""
+        parts = [f"{self.cpus_per_worker} free CPUs"]
+        if self.gpus_per_worker:
+            parts.insert(0, f"{self.gpus_per_worker} free GPUs")
+        parts += [f"label {key}={value}" for key, value in self.label_selector.items()]
+        return ", ".join(parts)
 
     @model_validator(mode="after")
     def _one_rank_per_gpu(self) -> Self:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -31,11 +31,14 @@ from workers.failures import classify
 from workers.run_folder import Result, RunFolder
 from workers.task import NETWORK_TRAINER, NodeSettings, Progress, Task
 
+if TYPE_CHECKING:  # it imports Ray, which is imported only when there is something to run
+    from orchestrator.fleet import Completion
+
 Data = TypeVar("Data", bound=BaseModel)
 
 POLL_S = 0.5
 MAX_UNCLEAR = 2
-NO_WORKER_AFTER_S = 60.0
+NODES_NOTE_EVERY_S = 10.0
 TABLE_EVERY_S = 10.0
 STOP_QUESTION_EVERY_S = 5.0
 
@@ -58,10 +61,18 @@ class Observer(Protocol):
 
 @dataclass
 class _Losses:
-    """How often a job's attempts were lost: in all, by nobody knows whose fault, and the last time where."""
+    """How often a job's attempts were lost.
+
+    Attributes:
+        count: one after the other without getting further.
+        unclear: in all, by nobody knows whose fault.
+        step: how far any of them had come.
+        worker: where the last one was.
+    """
 
     count: int = 0
     unclear: int = 0
+    step: int = 0
     worker: str = ""
 
 
@@ -100,7 +111,9 @@ class Driver:
         self._ending = ""
         self._table_due = 0.0
         self._stop_question_due = 0.0
-        self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
+        self._num_up_told = 0
+        self._nodes_note_due = 0.0
+        self._waits_since = 0.0
 
     def run(self, changed: dict[str, tuple[object, object]] | None = None) -> str:
         """Search until nothing is left to do.
@@ -179,6 +192,8 @@ class Driver:
             num_ranks=self.config.fleet.num_ranks,
             trainer=self._trainer,
         )
+        self._waits_since = time.monotonic()
+        self._nodes_note_due = self._waits_since + NODES_NOTE_EVERY_S  # they need a while to start
         self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.name}-{self.journal.epoch}")
         try:
             for index in list(self.history.state.pending):
@@ -329,12 +344,7 @@ class Driver:
 
     def _collect(self) -> None:
         """Wait for workers; a lost attempt's job waits to be dispatched again."""
-        if self._fleet.num_up == 0:
-            if time.monotonic() >= self._no_worker_note_due:
-                self.observer.note("no worker is up: waiting for the cluster to start one")
-                self._no_worker_note_due = float("inf")
-        else:
-            self._no_worker_note_due = time.monotonic() + NO_WORKER_AFTER_S
+        self._wait_for_nodes()
         for completion in self._fleet.wait(POLL_S):
             result = completion.result
             if result is None:  # an unknown outcome: the attempt may have ended all the same
@@ -347,14 +357,36 @@ class Driver:
             if fault == "candidate":
                 self._take(_failed(completion.task, completion.worker, reason))
             else:
-                self._lose(completion.task, completion.worker, fault, reason)
+                self._lose(completion, fault, reason)
 
-    def _lose(self, task: Task, worker: str, fault: str, reason: str) -> None:
+    def _wait_for_nodes(self) -> None:
+        """Say when workers come up or are missing, and give up when none works for too long."""
+        fleet, now = self.config.fleet, time.monotonic()
+        num_up = self._fleet.num_up
+        if any(self._fleet.tasks.values()) or not self._dispatchable():
+            self._waits_since = now
+        what = f"{num_up} of {fleet.num_workers} workers are up"
+        if num_up != self._num_up_told and now >= self._nodes_note_due:
+            missing = f"; each of the others waits for a node with {fleet.needs}" if num_up < fleet.num_workers else ""
+            self.observer.note(what + missing)
+            self._num_up_told, self._nodes_note_due = num_up, now + NODES_NOTE_EVERY_S
+        if now - self._waits_since >= 60 * fleet.wait_minutes:
+            needed = max(self.config.num_nodes(self.history.state.pending[i].recipe) for i in self._dispatchable())
+            raise RunStopped(
+                f"{what}, and for fleet.wait_minutes, {fleet.wait_minutes:g}, there was no node for a job that needs "
+                f"{needed}; a node must have {fleet.needs}"
+            )
+
+    def _lose(self, completion: "Completion", fault: str, reason: str) -> None:
         """Take note of an attempt without a result; its job waits to be dispatched again, elsewhere."""
+        task, worker = completion.task, completion.worker
         job = self.history.state.pending[task.index]
         self._weights.forget((job.parent, job.backbone))
         losses = self._losses.setdefault(task.index, _Losses())
-        losses.count += 1
+        step = completion.progress.step if completion.progress else 0
+        # A long training may lose many nodes, as long as it gets on between them.
+        losses.count = 1 if step > losses.step else losses.count + 1
+        losses.step = max(step, losses.step)
         losses.unclear += fault == "unclear"
         losses.worker = worker
         if losses.unclear >= MAX_UNCLEAR:  # once may be the node's fault, twice is the candidate's

@@ -37,12 +37,13 @@ Blob = ray.ObjectRef[Any] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A task that a worker is done with: its result, or the error that came instead."""
+    """A task that a worker is done with: its result, or the error that came instead, and how far it had come."""
 
     task: Task
     worker: str
     result: Result | None = None
     error: Exception | None = None
+    progress: Progress | None = None
 
 
 @dataclass
@@ -80,7 +81,7 @@ def connect(config: FleetConfig) -> None:
     """Connect to the cluster of `RAY_ADDRESS`, or start one on this machine, unless Ray is up already.
 
     Raises:
-        UserError: if the cluster is smaller than the fleet.
+        UserError: if there is none to join, or none can be started.
     """
     local = not os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -97,14 +98,6 @@ def connect(config: FleetConfig) -> None:
                 else f"RAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} can't be joined"
             )
             raise UserError(f"{where}: {describe(error)}") from None
-    present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
-        needed = config.num_workers * per_worker
-        if present.get(unit, 0) < needed:
-            raise UserError(
-                f"fleet.num_workers: {config.num_workers} workers with {per_worker} {unit}s each need {needed}, "
-                f"the cluster has {int(present.get(unit, 0))}; ask for fewer"
-            )
 
 
 class Fleet:
@@ -244,6 +237,7 @@ class Fleet:
             return None
         task = worker.task
         assert task is not None
+        progress = worker.progress
         worker.task = worker.answer = worker.progress = None
         try:
             result = ray.get(ref)
@@ -253,7 +247,7 @@ class Fleet:
                 for other in self._workers.values():
                     if other.task is None:  # what took this one may have taken others: they answer before the next task
                         other.is_up = False
-            return Completion(task=task, worker=name, error=error)
+            return Completion(task=task, worker=name, error=error, progress=progress)
         if result is None:  # of a helper, which is done before the first
             return None
         self._disband(task, end=False)
