@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from models.architecture import PROJECTION, BlockShape, NetworkSpec
+from models.detector_shape import DetectorShape
 
 XB_GROUPS = 32
 """Groups of the 3x3 convolution of an `XB` block (Table 2)."""
@@ -108,6 +109,17 @@ def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int 
 def subnet_macs(spec: NetworkSpec, height: int, width: int) -> tuple[int, ...]:
     """Multiply-adds of one subnet of each stage with its `up`, by which section 3.2 samples."""
     return tuple(subnet.macs for subnet in backbone_costs(spec, height, width).subnets)
+
+
+def detector_parameters(spec: NetworkSpec, shape: DetectorShape, num_classes: int, max_stages: int) -> int:
+    """Trainable parameters of a whole detector: backbone, pyramid of `max_stages` levels, RPN and box head."""
+    channels, hidden, nowhere = shape.pyramid_channels, shape.head_channels, (0, 0)
+    padding = (spec.stage_channels[-1],) * (max_stages - len(spec.stage_channels))
+    smooth = _conv(channels, channels, 3, nowhere, bias=True)
+    rpn = smooth + _conv(channels, 5 * len(shape.anchor_ratios), 1, nowhere, bias=True)
+    pyramid = (_conv(inner, channels, 1, nowhere, bias=True) + smooth for inner in (*spec.stage_channels, *padding))
+    head = (channels * shape.roi_size**2 + 1) * hidden + (hidden + 1) * (hidden + 5 * (num_classes + 1))
+    return backbone_costs(spec, 0, 0).parameters + sum(pyramid, rpn).parameters + head
 
 
 @lru_cache(maxsize=512)  # a search meets the same few stages in network after network

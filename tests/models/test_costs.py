@@ -1,5 +1,7 @@
 """Costs: against torch's own counter, and against the papers."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.architecture import Architecture, NetworkSpec
 from models.backbone import build_backbone
-from models.costs import Cost, backbone_costs, subnet_macs
+from models.costs import Cost, backbone_costs, detector_parameters, subnet_macs
+from models.detector_shape import DetectorShape
+from models.detectors import build_detector
 from models.morphism import apply_all
 from models.zoo import ZOO
 from tests.models.strategies import REPEATABLE, morph_chains, specs
@@ -55,6 +59,18 @@ def test_every_part_is_counted_by_itself(spec: NetworkSpec) -> None:
         for subnet in subnets:
             macs = _counted_macs(subnet, incoming, x)
             assert subnet_cost == Cost(macs=macs, parameters=_num_parameters(subnet))
+
+
+@pytest.mark.parametrize(
+    "num_classes, max_stages, shape", [(1, 4, {}), (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)})]
+)
+def test_a_detectors_parameters_are_counted_without_building_it(
+    num_classes: int, max_stages: int, shape: dict[str, Any]
+) -> None:
+    fields = {"pyramid_channels": 8, "head_channels": 16} | shape
+    spec = NetworkSpec.fresh(Architecture.parse("BB(1,d1,1)+(0,1,1)"), "deep", 4)
+    detector = build_detector(spec, num_classes, max_stages=max_stages, **fields)
+    assert detector_parameters(spec, DetectorShape(**fields), num_classes, max_stages) == _num_parameters(detector)
 
 
 def test_subnet_costs_are_what_the_parallel_search_needs() -> None:
