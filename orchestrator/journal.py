@@ -14,8 +14,9 @@ Invariants:
 
 import json
 import re
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.errors import Superseded, UserError
@@ -29,12 +30,19 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """The journal of one run, open for reading and, after `open_epoch`, for appending."""
+    """The journal of one run, open for reading and, after `open_epoch`, for appending.
+
+    Attributes:
+        folder: where it is.
+        epoch: the number of this driver, 0 before `open_epoch`.
+        on_append: told after each append how many seconds it took; must not raise.
+    """
 
     def __init__(self, storage: Storage, folder: str = "journal") -> None:
         """Name the place; nothing is read or made yet."""
         self.folder = storage.where(folder)
         self.epoch = 0
+        self.on_append: Callable[[float], None] = _ignore
         self._storage = storage
         self._prefix = folder
         self._num_read: dict[int, int] = {}
@@ -99,6 +107,7 @@ class Journal:
             text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
             checksum = zlib.crc32(text, checksum)
             lines.append(b"%08x %s\n" % (checksum, text))
+        begun = time.perf_counter()
         try:
             self._log.append(b"".join(lines))
             self._checksum = checksum
@@ -107,6 +116,7 @@ class Journal:
         except BaseException:  # Ctrl-C: nobody knows whether it stands, so nothing may follow it
             self._log.close()
             raise
+        self.on_append(time.perf_counter() - begun)
 
     def close(self) -> None:
         """Close the log; the journal can be read on."""
@@ -147,6 +157,10 @@ class Journal:
                 "copy, nothing was changed"
             )
         return records
+
+
+def _ignore(seconds: float) -> None:
+    pass
 
 
 def _parsed(line: bytes, checksum: int) -> Record | None:

@@ -12,6 +12,7 @@ ROOMS = ("models", "workers", "orchestrator", "experiments")  # each may import 
 RAY_MODULES = {
     "workers/node.py",
     "orchestrator/fleet.py",
+    "orchestrator/metrics.py",
     "orchestrator/weights.py",
 }
 WITHOUT_TORCH = (
@@ -21,6 +22,7 @@ WITHOUT_TORCH = (
     "orchestrator.search.spnas",
     "orchestrator.history",
     "orchestrator.driver",
+    "orchestrator.metrics",
     "orchestrator.cli",
     "orchestrator.config",
     "workers.rank",
