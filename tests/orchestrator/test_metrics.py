@@ -1,0 +1,195 @@
+"""What a node exports for Prometheus while a search runs on it, and what the dashboard asks for."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from urllib.request import urlopen
+
+import pandas as pd
+import pytest
+import ray
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from orchestrator import metrics
+from orchestrator.config import RunConfig
+from orchestrator.driver import Driver
+from orchestrator.history import History
+from orchestrator.journal import Journal
+from orchestrator.metrics import MetricsObserver
+from orchestrator.observers import Observers
+from orchestrator.runs import open_run
+from orchestrator.search.protocol import Job
+from tests.orchestrator.test_driver import Watcher
+from tests.orchestrator.tiny import tiny_config
+from workers.storage import open_storage
+from workers.task import Progress
+
+DASHBOARD = Path(__file__).parents[2] / "experiments" / "grafana" / "spnas.json"
+SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+RUN = "größe 1"  # what Ray takes as a tag is less than what a file system takes as a name
+EXPORTED_RUN = "gr\\xf6\\xdfe 1"
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=128 * 2**20,
+        _system_config={"metrics_report_interval_ms": 1000},
+    )
+    yield
+    ray.shutdown()
+
+
+def scraped() -> list[Sample]:
+    """Every sample of a run that the node exports now."""
+    node = ray.nodes()[0]  # type: ignore[no-untyped-call]
+    with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
+        text = answer.read().decode()
+    families = text_string_to_metric_families(text)
+    return [sample for family in families for sample in family.samples if family.name.startswith("ray_spnas_")]
+
+
+def wait_until(condition: Callable[[list[Sample]], bool]) -> list[Sample]:
+    """The first samples that fulfil it; pytest's time limit ends it."""
+    while not condition(samples := scraped()):
+        Event().wait(0.2)
+    return samples
+
+
+def value_of(samples: list[Sample], name: str, **labels: str) -> float:
+    """The value of the one series with these labels, NaN if there is none."""
+    labels["run"] = EXPORTED_RUN
+    found = [sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items()]
+    assert len(found) <= 1, f"{name} {labels}: {found}"
+    return found[0] if found else math.nan
+
+
+class Reader(Watcher):
+    """Reads what is exported once the driver knows how far the reignition is; it waits meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.during_reignition: list[Sample] = []
+
+    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
+        steps = [
+            told.step for name, told in progress.items() if (job := jobs[name]) and job.kind == "pretrain" and told
+        ]
+        if any(steps) and not self.during_reignition:
+            self.during_reignition = wait_until(lambda samples: value_of(samples, "ray_spnas_reignition_epoch") > 0)
+
+
+def run(config: RunConfig, path: Path, watcher: Watcher) -> str:
+    folder, changed = open_run(config, open_storage(path))
+    observer = MetricsObserver(config, folder.name, watcher.note)
+    driver = Driver(config, folder, Observers(observer, watcher), trainer="experiments.chaos.stub:StubTrainer")
+    driver.journal.on_append = observer.appended
+    return driver.run(changed)
+
+
+@pytest.fixture(scope="module")
+def searched(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader]:
+    """A search in two lives, so that the second's metrics have to go on from the first's."""
+    path, reader = tmp_path_factory.mktemp("metrics") / RUN, Reader()
+    changes = {"reignition": {"epochs": 300}}
+    assert "max_candidates" in run(tiny_config(**changes, budget={"max_candidates": 2}), path, reader)
+    assert run(tiny_config(**changes), path, reader) == "the search is complete"
+    return path, reader
+
+
+@pytest.fixture(scope="module")
+def exported(searched: tuple[Path, Reader]) -> list[Sample]:
+    """What is exported once the search is over."""
+    path, _ = searched
+    history = History.fold(tiny_config(reignition={"epochs": 300}), Journal(open_storage(path)))
+    told = [member.outcome.status for member in history.state.population.values() if member.job.role == "candidate"]
+    final = {"status": "completed"}
+    return wait_until(
+        lambda samples: (
+            value_of(samples, "ray_spnas_candidates", **final) == told.count("completed")
+            and value_of(samples, "ray_spnas_phase", phase=history.state.phase) == 1
+        )
+    )
+
+
+def test_every_metric_is_exported_under_its_run(exported: list[Sample]) -> None:
+    names = {sample.name for sample in exported if sample.labels["run"] == EXPORTED_RUN}
+    for instrument in vars(metrics._instruments()).values():
+        for suffix in SUFFIXES[type(instrument).__name__.lower()]:
+            assert f"ray_{instrument.info['name']}{suffix}" in names
+
+
+def test_the_numbers_are_those_of_the_search(searched: tuple[Path, Reader], exported: list[Sample]) -> None:
+    trials = pd.read_parquet(searched[0] / "trials.parquet")
+    candidates = trials[trials["role"] == "candidate"]
+    best = trials.loc[trials["is_best"], "score"].item()
+    assert value_of(exported, "ray_spnas_best_score", metric="AP50") == pytest.approx(best)
+    assert value_of(exported, "ray_spnas_candidates", status="failed") == 0
+    assert value_of(exported, "ray_spnas_candidates", status="pending") == 0
+    assert value_of(exported, "ray_spnas_candidate_seconds") == pytest.approx(candidates["seconds"][-20:].mean())
+    assert value_of(exported, "ray_spnas_round") == 1
+    assert value_of(exported, "ray_spnas_phase", phase="serial") == 0
+    assert value_of(exported, "ray_spnas_reignition_images_per_second") == 0
+    assert value_of(exported, "ray_spnas_journal_append_seconds_count") >= len(trials)
+
+
+def test_a_reignition_shows_how_far_it_is(searched: tuple[Path, Reader]) -> None:
+    samples = searched[1].during_reignition
+    assert 0 < value_of(samples, "ray_spnas_reignition_epoch") <= 300
+    assert value_of(samples, "ray_spnas_reignition_images_per_second") == 1  # as the stub says
+    busy = [sample for sample in samples if sample.labels.get("state") == "busy"]
+    assert busy and all(sample.value > 0 for sample in busy)
+
+
+def test_no_series_is_told_apart_by_network_or_job(exported: list[Sample]) -> None:
+    of_ray = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "NodeId", "IsHeadNode"}
+    ours = {"run", "worker", "state", "status", "phase", "metric", "le"}
+    for sample in exported:
+        assert {label for label in sample.labels if not label.startswith("otel_")} <= of_ray | ours
+
+
+def queries() -> list[str]:
+    """Every query of the dashboard, those of its variables too."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    variables = dashboard["templating"]["list"]
+    of_panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return of_panels + [variable["query"]["query"] for variable in variables if variable["type"] == "query"]
+
+
+def test_the_dashboard_asks_for_what_is_exported_and_for_all_of_it(exported: list[Sample]) -> None:
+    asked = {name for query in queries() for name in re.findall(r"\bray_\w+", query)}
+    assert asked <= {sample.name for sample in exported}
+    shown = {re.sub("_(total|bucket)$", "", name) for name in asked}
+    assert shown == {f"ray_{instrument.info['name']}" for instrument in vars(metrics._instruments()).values()}
+
+
+@pytest.mark.parametrize("query", queries())
+def test_a_query_asks_for_labels_that_are_there_and_adds_up_drivers(query: str, exported: list[Sample]) -> None:
+    for name in re.findall(r"\bray_\w+", query):
+        labels = set.union(*(set(sample.labels) for sample in exported if sample.name == name))
+        grouped = re.findall(r"by \((\w+)\)", query)
+        assert set(grouped) <= labels
+        assert query.startswith("label_values") or grouped, f"{query} shows every driver of a run apart"
+        assert set(re.findall(r"(\w+)=\"", query)) <= labels
+
+
+def test_a_search_goes_on_without_metrics_and_says_so_once(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("no metrics here")
+
+    monkeypatch.setattr(metrics, "_instruments", broken)
+    watcher = Watcher()
+    assert run(tiny_config(parallel=None, final=None), tmp_path / "run", watcher) == "the search is complete"
+    notes = [note for note in watcher.notes if "metrics" in note]
+    assert notes == ["metrics are incomplete: RuntimeError: no metrics here; the search goes on"]
