@@ -86,6 +86,7 @@ class Driver:
         observer: Observer,
         *,
         still_ours: Callable[[], None] = lambda: None,
+        is_terminated: Callable[[], bool] = lambda: False,
         trainer: str = NETWORK_TRAINER,
     ) -> None:
         """Fold the journal; nothing starts yet.
@@ -95,6 +96,7 @@ class Driver:
             folder: the run's files.
             observer: sees it go by.
             still_ours: raises `Superseded` once another driver has the run.
+            is_terminated: whether the process has been asked to end; asked about twice a second.
             trainer: what the workers' ranks train with; see `workers.rank.Trainer`.
         """
         self.config = config
@@ -103,6 +105,7 @@ class Driver:
         self.journal = Journal(folder.storage)
         self.history = History.fold(config, self.journal)
         self._still_ours = still_ours
+        self._is_terminated = is_terminated
         self._trainer = trainer
         self._results: dict[int, Result] = {}
         self._losses: dict[int, _Losses] = {}
@@ -125,6 +128,7 @@ class Driver:
             Why it ended.
 
         Raises:
+            KeyboardInterrupt: at Ctrl-C, and once the process has been asked to end.
             RunStopped: when it can't go on by itself; the same command goes on later.
             UserError: when the cluster is smaller than the fleet.
         """
@@ -201,6 +205,9 @@ class Driver:
                 if finished is not None:
                     self._take(finished)
             while True:
+                if self._is_terminated():
+                    self.observer.note("asked to end: what is under way stops at a checkpoint")
+                    raise KeyboardInterrupt("asked to end")
                 turn: list[Record] = []
                 decision = self._tell(turn, decision)
                 self._check_budget()

@@ -10,6 +10,7 @@ Invariants:
 """
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import ray.exceptions
 
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.termination import STOP_S
 from workers.failures import describe
 from workers.node import NodeActor
 from workers.run_folder import Result
@@ -80,7 +82,10 @@ class _Worker:
 def connect(config: FleetConfig) -> None:
     """Connect to the cluster of `RAY_ADDRESS`, or start one on this machine, unless Ray is up already.
 
+    A handler of SIGTERM that was there before is there afterwards.
+
     Raises:
+        KeyboardInterrupt: at SIGTERM, while Ray starts.
         UserError: if there is none to join, or none can be started.
     """
     local = not os.environ.get("RAY_ADDRESS")
@@ -89,6 +94,7 @@ def connect(config: FleetConfig) -> None:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
     if not ray.is_initialized():
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
@@ -98,6 +104,10 @@ def connect(config: FleetConfig) -> None:
                 else f"RAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} can't be joined"
             )
             raise UserError(f"{where}: {describe(error)}") from None
+        except SystemExit:  # what Ray's own handler of SIGTERM raises
+            raise KeyboardInterrupt("asked to end") from None
+        if callable(handler):
+            signal.signal(signal.SIGTERM, handler)  # Ray has put its own in its place
 
 
 class Fleet:
@@ -203,12 +213,12 @@ class Fleet:
         return ended
 
     def close(self) -> None:
-        """End the actors; what they are doing ends at its next step, or after a grace, without a result."""
+        """End the actors; what they are doing ends at its next step with a checkpoint, or after a time without one."""
         busy = [worker for worker in self._workers.values() if worker.answer is not None]
         for worker in busy:
             worker.actor.request_stop.remote()
         if busy:
-            ray.wait([worker.answer for worker in busy], num_returns=len(busy), timeout=GRACE_S)
+            ray.wait([worker.answer for worker in busy], num_returns=len(busy), timeout=STOP_S)
         ends = [worker.actor.end.remote() for worker in self._workers.values()]
         ray.wait(ends, num_returns=len(ends), timeout=GRACE_S)
         for worker in self._workers.values():

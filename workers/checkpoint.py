@@ -188,7 +188,7 @@ class Continuation:
     """What one training goes on from, and what it leaves behind for one that goes on from it.
 
     A checkpoint is due at an epoch's end, and within an epoch when the last is `every_s` seconds old, but not as long
-    as that would let writing take more than `SHARE_OF_TIME`.
+    as that would let writing take more than `SHARE_OF_TIME`. A training that is asked to stop writes one in any case.
     """
 
     def __init__(
@@ -213,6 +213,7 @@ class Continuation:
         self._clock = clock
         self._checkpoint: Checkpoint | None = None
         self._notes: tuple[str, ...] = ()
+        self._kept_step = 0
         self._started = self._last_end = clock()
         self._last_write_s = PRESUMED_WRITE_S
         self._all_writes_s = 0.0
@@ -261,6 +262,7 @@ class Continuation:
             momentum = torch.empty_like(parameters[number], requires_grad=False)
             optimizer.state[parameters[number]]["momentum_buffer"] = momentum.copy_(saved)
         checkpoint.generators.restore(draws)
+        self._kept_step = checkpoint.step
         return checkpoint.step, checkpoint.order
 
     def after_step(
@@ -285,9 +287,32 @@ class Continuation:
             optimizer: the one that `begin` was given.
             draws: the training's own generator.
         """
+        if self._store is not None and self._is_due(self._clock(), is_epochs_end):
+            self._write(self._store, step, order, model, optimizer, draws)
+
+    def before_stop(
+        self,
+        step: int,
+        order: NDArray[np.int64],
+        *,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        draws: np.random.Generator,
+    ) -> None:
+        """Write a checkpoint of what was reached, unless the last one holds it; the arguments are `after_step`'s."""
+        if self._store is not None and step > self._kept_step:
+            self._write(self._store, step, order, model, optimizer, draws)
+
+    def _write(
+        self,
+        store: CheckpointStore,
+        step: int,
+        order: NDArray[np.int64],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        draws: np.random.Generator,
+    ) -> None:
         began = self._clock()
-        if self._store is None or not self._is_due(began, is_epochs_end):
-            return
         buffers = (optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in _parameters(optimizer))
         checkpoint = Checkpoint(
             fingerprint=self._fingerprint,
@@ -299,7 +324,8 @@ class Continuation:
             notes=self._notes,
         )
         try:
-            self._store.write(checkpoint.to_bytes())
+            store.write(checkpoint.to_bytes())
+            self._kept_step = step
         except OSError as error:
             _log.warning("the checkpoint of step %d could not be written: %s", step, error)
         self._last_end = self._clock()

@@ -86,7 +86,7 @@ def run_steps(
 
     Raises:
         CandidateFailure: when the loss is not finite.
-        TrainingStopped: when `should_stop` says so.
+        TrainingStopped: when `should_stop` says so; what was reached is in a checkpoint then.
     """
     batch_size, steps_per_epoch = _batches(settings, num_images)
     num_steps = settings.epochs * steps_per_epoch
@@ -98,6 +98,8 @@ def run_steps(
     for step in range(steps_before, num_steps):
         epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
         if world.any(should_stop()):
+            continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
+            world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
             raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
         if number == 1:
             order = draws.permutation(num_images)

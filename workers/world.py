@@ -68,6 +68,10 @@ class World:
         """Whether it is so for any rank."""
         return flag if self.size == 1 else self._sum(float(flag)) > 0
 
+    def wait(self) -> None:
+        """Return once every rank has come to this point."""
+        self.any(False)
+
     def gather(self, value: Shared) -> list[Shared]:
         """Every rank's value, by rank; on the first, on the others an empty list."""
         if self.size == 1:

@@ -397,6 +397,11 @@ class Steps:
                 draws=self.draws,
             )
 
+    def stop(self) -> None:
+        self.continuation.before_stop(
+            self.step, np.arange(3), model=self.model, optimizer=self.optimizer, draws=self.draws
+        )
+
 
 def test_checkpoints_come_at_each_epochs_end_and_every_so_many_seconds_within() -> None:
     clock = Clock()
@@ -429,6 +434,22 @@ def test_a_training_of_a_moment_writes_none() -> None:
     clock, store = Clock(), MemoryStore()
     Steps(store, clock, every_s=300).take(9, 0.1, epoch=3)
     assert store.num_writes == 0
+
+
+def test_a_training_that_stops_keeps_what_it_has_reached_once() -> None:
+    clock, store = Clock(), MemoryStore()
+    steps = Steps(store, clock, every_s=300)
+    steps.stop()
+    assert store.num_writes == 0  # nothing was reached yet
+    steps.take(2, 0.1)
+    assert store.num_writes == 0  # none was due
+    steps.stop()
+    steps.stop()
+    assert store.num_writes == 1
+    going_on = Steps(store, clock, every_s=300)
+    assert going_on.step == 2
+    going_on.stop()
+    assert store.num_writes == 1
 
 
 def test_a_checkpoint_whose_weights_are_of_another_network_is_ignored() -> None:

@@ -1,6 +1,8 @@
 """Several ranks train what one would: the same losses, every image of an evaluation once."""
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,50 @@ import pytest
 
 from models.architecture import Architecture, NetworkSpec
 from models.blob import unpack
-from workers.ranks import Ranks
+from workers.checkpoint import Checkpoint
+from workers.rank import Blob, Checkpoints
+from workers.ranks import TICK_S, Ranks
 from workers.run_folder import RunFolder
 from workers.settings import DetectorSettings, ShapesClassification, ShapesData, TrainingSettings
-from workers.task import NodeSettings, Progress, Task
+from workers.task import (
+    NodeSettings,
+    OnProgress,
+    Place,
+    Progress,
+    ShouldStop,
+    Task,
+    TrainingResult,
+    TrainingStopped,
+)
+from workers.training import NetworkTrainer
 
 NUM_STEPS = 6
+
+
+class SlowCheckpoints(Checkpoints):
+    """Checkpoints of a store that takes longer than a rank's end."""
+
+    def write(self, data: bytes) -> None:
+        if self._may_write:
+            threading.Event().wait(2 * TICK_S)
+        super().write(data)
+
+
+class SlowlyWritingTrainer(NetworkTrainer):
+    """Trains as ever, with such a store."""
+
+    def train(
+        self,
+        task: Task,
+        place: Place | None,
+        parent: Blob | None,
+        backbone: Blob | None,
+        checkpoints: Checkpoints,
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> TrainingResult:
+        slow = SlowCheckpoints(checkpoints._folder, task, may_write=checkpoints._may_write)
+        return super().train(task, place, parent, backbone, slow, on_progress, should_stop)
 
 
 def settings_of(folder: Path, detector: DetectorSettings, num_ranks: int) -> NodeSettings:
@@ -66,3 +106,28 @@ def test_four_ranks_give_the_losses_of_one(
     assert shared_metrics.keys() == metrics.keys()
     for name, values in state.items():
         np.testing.assert_allclose(shared_state[name], values, rtol=0.02, atol=2e-3, err_msg=name)
+
+
+@pytest.mark.slow
+def test_ranks_that_are_asked_to_stop_end_with_a_checkpoint_however_long_it_takes(
+    detector: DetectorSettings, make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    training = TrainingSettings.model_validate({"epochs": 10_000, "batch_size": 16, "normalization": "sync"})
+    task = make_task(kind="pretrain", training=training, checkpoint_s=3600)
+    settings = settings_of(tmp_path, detector, 2)
+    ranks = Ranks(replace(settings, trainer=f"{__name__}:{SlowlyWritingTrainer.__name__}"))
+    told = []
+
+    def stop(progress: Progress) -> None:
+        told.append(progress.step)
+        if progress.step == 2:
+            ranks.request_stop()
+
+    try:
+        with pytest.raises(TrainingStopped):
+            ranks.train(task, None, None, stop)
+    finally:
+        ranks.kill()
+    data = RunFolder(settings.folder).read_checkpoint(task.name)
+    assert data is not None
+    assert Checkpoint.from_bytes(data).step >= told[-1] >= 2
