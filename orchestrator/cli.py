@@ -73,7 +73,11 @@ def search(
     from orchestrator.config import advice, check_environment, load_config
     from orchestrator.console import ConsoleObserver, summary_table
     from orchestrator.driver import Driver
+    from orchestrator.metrics import MetricsObserver
+    from orchestrator.observers import Observers
     from orchestrator.runs import RunLock, open_run, storage_of
+    from orchestrator.termination import advice as advice_on_stopping
+    from orchestrator.termination import note_termination
 
     settings = load_config(config, overrides or [])
     storage = storage_of(run)
@@ -89,13 +93,16 @@ def search(
     observer: ConsoleObserver | None = None
     try:
         folder, changed = open_run(settings, storage)
-        for note in advice(settings):
+        for note in filter(None, (*advice(settings), advice_on_stopping())):
             console.print(note, soft_wrap=True)
         for key, report in zip(("data", "reignition.data"), reports, strict=False):
             for line in report.lines():
                 console.print(f"{key}: {line}", soft_wrap=True)
         observer = ConsoleObserver(settings, console)
-        driver = Driver(settings, folder, observer, still_ours=lock.verify)
+        metrics = MetricsObserver(settings, folder.name, observer.note)
+        observers = Observers(observer, metrics)
+        driver = Driver(settings, folder, observers, still_ours=lock.verify, is_terminated=note_termination())
+        driver.journal.on_append = metrics.appended
         reason = driver.run(changed)
     finally:
         if observer is not None:
