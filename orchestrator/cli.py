@@ -1,4 +1,4 @@
-"""The command line: ``spnas search``, ``status``, ``stop`` and ``arch``.
+"""The command line: ``spnas search``, ``status``, ``stop``, ``doctor`` and ``arch``.
 
 Invariant: what a user got wrong is one line on standard error and exit code 2, before Ray starts; a run that had to
 stop is one line and exit code 1, and the same command goes on.
@@ -156,6 +156,33 @@ def stop(run: RunAddress) -> None:
         return
     folder.request_stop()
     print(f"{run}: will end after what is pending")
+
+
+@app.command()
+@_one_line_errors
+def doctor(
+    config: Annotated[Path, typer.Argument(help="The YAML file of the search.", show_default=False)],
+    run: Annotated[
+        str | None,
+        typer.Option(help="The run's folder, or s3://bucket/prefix; without it storage is not looked at."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Keys to set otherwise.", show_default=False),
+    ] = None,
+) -> None:
+    """Check nodes, versions, data, storage, memory and links before a search; exit code 1 if anything fails."""
+    from orchestrator.config import load_config
+    from orchestrator.diagnosis import report_table
+    from orchestrator.doctor import examine
+
+    settings = load_config(config, overrides or [])
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    with console.status("") as status:
+        rows = examine(settings, run, announce=status.update)
+    console.print(report_table(rows))
+    if any(row.status == "fail" for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()

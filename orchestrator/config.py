@@ -218,7 +218,7 @@ class RunConfig(Settings):
                     "use frozen or group, or a larger batch_size",
                 )
             num_nodes = self.num_nodes(name)
-            key = {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
+            key = recipe_key(name)
             if num_nodes > self.fleet.num_workers:
                 raise _at(f"{key}.num_nodes", f"{num_nodes} is more than fleet.num_workers, {self.fleet.num_workers}")
             if recipe.batch_size % (num_ranks := num_nodes * self.fleet.num_ranks):
@@ -326,6 +326,11 @@ class RunConfig(Settings):
             yield "reignition"
 
 
+def recipe_key(name: str) -> str:
+    """The key below which a recipe's own keys stand."""
+    return {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a config file and apply ``key.path=value`` overrides, whose values are YAML.
 
@@ -389,9 +394,9 @@ def check_environment(config: RunConfig) -> list[DataReport]:
         num_images = reports[-1 if name == "reignition" else 0].num_train
         batch_size = config.recipe(name).batch_size
         if batch_size > num_images:
-            key = {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
             raise UserError(
-                f"{key}.batch_size: {batch_size} is more than the {num_images} training images; use at most that"
+                f"{recipe_key(name)}.batch_size: {batch_size} is more than the {num_images} training images; use at "
+                "most that"
             )
     if not os.environ.get("RAY_ADDRESS"):
         gpus = len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])

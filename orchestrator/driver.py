@@ -12,29 +12,25 @@ Invariants:
 """
 
 import contextlib
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import RunStopped, Superseded, UserError
 from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
+from orchestrator.node_settings import node_settings, start_weights
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
+from workers.examination import versions
 from workers.failures import classify
 from workers.run_folder import Result, RunFolder
-from workers.task import NETWORK_TRAINER, NodeSettings, Progress, Task
+from workers.task import NETWORK_TRAINER, Progress, Task
 
 if TYPE_CHECKING:  # it imports Ray, which is imported only when there is something to run
     from orchestrator.fleet import Completion
-
-Data = TypeVar("Data", bound=BaseModel)
 
 POLL_S = 0.5
 MAX_UNCLEAR = 2
@@ -143,7 +139,7 @@ class Driver:
             return decision.reason
         self.journal.open_epoch(
             time=time.time(),
-            versions=_versions(),
+            versions=versions(),
             changed={key: list(pair) for key, pair in (changed or {}).items()},
         )
         self.history.apply({"type": "opened"})
@@ -186,16 +182,7 @@ class Driver:
         self._weights = Weights(self.folder)
         for index, file in self.history.weights.items():
             self._weights.add(index, file)
-        reignition = self.config.reignition
-        settings = NodeSettings(
-            folder=self.folder.address,
-            data=_absolute(self.config.data),
-            reignition_data=_absolute(reignition.data) if reignition else None,
-            detector=self.config.detector,
-            max_stages=self.config.serial.max_stages,
-            num_ranks=self.config.fleet.num_ranks,
-            trainer=self._trainer,
-        )
+        settings = node_settings(self.config, self.folder.address, self._trainer)
         self._waits_since = time.monotonic()
         self._nodes_note_due = self._waits_since + NODES_NOTE_EVERY_S  # they need a while to start
         self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.name}-{self.journal.epoch}")
@@ -302,19 +289,12 @@ class Driver:
             morphs=job.morphs,
             training=self.config.recipe(job.recipe),
             seed=job.seed,
-            start_weights=self._start_weights(),
+            start_weights=start_weights(self.config),
             earlier=tuple(reversed(earlier)),
             checkpoint_s=60 * fleet.checkpoint_minutes,
             stall_s=stall_s,
             deadline_s=deadline_s,
         )
-
-    def _start_weights(self) -> str | None:
-        """What a job without parents starts from; a file's path whole, as workers may stand in another folder."""
-        weights = self.config.start.weights
-        if weights is None or weights == "pretrain":
-            return None
-        return weights if weights.startswith("torchvision:") else str(Path(weights).absolute())
 
     def _dispatchable(self) -> list[int]:
         """Pending jobs that nobody works on and that have no result, within the horizon, by index."""
@@ -477,18 +457,5 @@ def _failed(task: Task, worker: str, reason: str) -> Result:
     )
 
 
-def _absolute(data: Data) -> Data:
-    """A data set's settings for workers that may stand in another folder."""
-    root = getattr(data, "root", None)
-    return data if root is None else data.model_copy(update={"root": str(Path(root).absolute())})
-
-
 def _with_zone(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("spnas", "ray", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -10,7 +10,9 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 ROOMS = ("models", "workers", "orchestrator", "experiments")  # each may import those before it
 RAY_MODULES = {
+    "workers/examiner.py",
     "workers/node.py",
+    "orchestrator/examiners.py",
     "orchestrator/fleet.py",
     "orchestrator/metrics.py",
     "orchestrator/weights.py",

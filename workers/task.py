@@ -18,6 +18,10 @@ from workers.settings import (
 )
 
 NETWORK_TRAINER = "workers.training:NetworkTrainer"
+REHEARSAL_TRAINER = "workers.rehearsal:RehearsalTrainer"
+
+ALL_REDUCE = "all_reduce"
+"""The kind of a task that trains nothing, but has its ranks reach each other; see `workers.rehearsal`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
