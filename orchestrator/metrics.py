@@ -45,7 +45,7 @@ class Instruments:
         )
         self.reignition_epoch = Gauge("spnas_reignition_epoch", "epochs done of a reignition; 0 without one", ("run",))
         self.reignition_images_per_second = Gauge(
-            "spnas_reignition_images_per_second", "speed of a reignition; 0 without one", ("run",)
+            "spnas_reignition_images_per_second", "speed at which a reignition trains; 0 while none does", ("run",)
         )
         self.journal_append_seconds = Histogram(
             "spnas_journal_append_seconds",
@@ -157,8 +157,9 @@ class MetricsObserver:
         if self._seconds:
             instruments.candidate_seconds.set(sum(self._seconds) / len(self._seconds), run)
         reignition = self._reignition()
+        trains = reignition is not None and reignition.phase == "training"
         instruments.reignition_epoch.set(_epochs_done(reignition) if reignition else 0, run)
-        instruments.reignition_images_per_second.set(reignition.images_per_second if reignition else 0, run)
+        instruments.reignition_images_per_second.set(reignition.images_per_second if reignition and trains else 0, run)
         while self._appends:
             instruments.journal_append_seconds.observe(self._appends.popleft(), run)
 

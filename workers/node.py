@@ -101,7 +101,8 @@ class NodeWorker:
         self._folder.write_result(result)
         return result
 
-    @ray.method(concurrency_group="control")
+    # It is asked so often that, listed among the tasks, it would soon drive the trainings out of Ray's dashboard.
+    @ray.method(concurrency_group="control", enable_task_events=False)
     def status(self) -> Progress | None:
         """How far the task under way has come; None before its first report."""
         return self._progress

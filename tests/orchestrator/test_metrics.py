@@ -1,4 +1,4 @@
-"""What a node exports for Prometheus while a search runs on it, and what the dashboard asks for."""
+"""What Ray's dashboard and Prometheus see of a search, and what the Grafana dashboard asks for."""
 
 import json
 import math
@@ -13,6 +13,7 @@ import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from ray.util.state import list_tasks
 
 from orchestrator import metrics
 from orchestrator.config import RunConfig
@@ -28,7 +29,8 @@ from tests.orchestrator.tiny import tiny_config
 from workers.storage import open_storage
 from workers.task import Progress
 
-DASHBOARD = Path(__file__).parents[2] / "experiments" / "grafana" / "spnas.json"
+REPOSITORY = Path(__file__).parents[2]
+DASHBOARD = REPOSITORY / "experiments" / "grafana" / "spnas.json"
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 RUN = "größe 1"  # what Ray takes as a tag is less than what a file system takes as a name
 EXPORTED_RUN = "gr\\xf6\\xdfe 1"
@@ -36,16 +38,18 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    ray.init(
+def local_ray() -> Iterator[str]:
+    """The address of the dashboard of a Ray that exports often."""
+    context = ray.init(
         address="local",
         num_cpus=2,
-        include_dashboard=False,
+        include_dashboard=True,
+        dashboard_port=0,
         log_to_driver=False,
         object_store_memory=128 * 2**20,
         _system_config={"metrics_report_interval_ms": 1000},
     )
-    yield
+    yield f"http://{context.dashboard_url}"
     ray.shutdown()
 
 
@@ -97,7 +101,7 @@ def run(config: RunConfig, path: Path, watcher: Watcher) -> str:
 
 
 @pytest.fixture(scope="module")
-def searched(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader]:
+def searched(local_ray: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader]:
     """A search in two lives, so that the second's metrics have to go on from the first's."""
     path, reader = tmp_path_factory.mktemp("metrics") / RUN, Reader()
     changes = {"reignition": {"epochs": 300}}
@@ -157,6 +161,17 @@ def test_no_series_is_told_apart_by_network_or_job(exported: list[Sample]) -> No
         assert {label for label in sample.labels if not label.startswith("otel_")} <= of_ray | ours
 
 
+def test_jobs_are_tasks_named_by_what_they_do_and_no_question_stands_among_them(
+    local_ray: str, searched: tuple[Path, Reader]
+) -> None:
+    trials = pd.read_parquet(searched[0] / "trials.parquet")
+    columns = zip(trials["role"], trials["index"], trials["architecture"], strict=True)
+    jobs = {f"{role}[{index} {architecture}]" for role, index, architecture in columns}
+    names = {task.name for task in list_tasks(local_ray, limit=10_000)}
+    assert jobs <= names
+    assert not [name for name in names if name.endswith(".status")]
+
+
 def queries() -> list[str]:
     """Every query of the dashboard, those of its variables too."""
     dashboard = json.loads(DASHBOARD.read_text())
@@ -165,11 +180,13 @@ def queries() -> list[str]:
     return of_panels + [variable["query"]["query"] for variable in variables if variable["type"] == "query"]
 
 
-def test_the_dashboard_asks_for_what_is_exported_and_for_all_of_it(exported: list[Sample]) -> None:
+def test_dashboard_and_documentation_name_what_is_exported_and_all_of_it(exported: list[Sample]) -> None:
     asked = {name for query in queries() for name in re.findall(r"\bray_\w+", query)}
     assert asked <= {sample.name for sample in exported}
     shown = {re.sub("_(total|bucket)$", "", name) for name in asked}
     assert shown == {f"ray_{instrument.info['name']}" for instrument in vars(metrics._instruments()).values()}
+    described = re.findall(r"^\| `(ray_spnas_\w+)`", (REPOSITORY / "docs" / "dashboard.md").read_text(), re.MULTILINE)
+    assert {re.sub("_total$", "", name) for name in described} == shown
 
 
 @pytest.mark.parametrize("query", queries())
@@ -183,7 +200,7 @@ def test_a_query_asks_for_labels_that_are_there_and_adds_up_drivers(query: str, 
 
 
 def test_a_search_goes_on_without_metrics_and_says_so_once(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local_ray: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> None:
         raise RuntimeError("no metrics here")
