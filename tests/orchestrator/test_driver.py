@@ -204,7 +204,8 @@ class UnheardFleet:
     def idle(self) -> list[str]:
         return [name for name, task in self.tasks.items() if task is None]
 
-    def submit(self, name: str, task: Task, *blobs: object) -> None:
+    def submit(self, names: list[str], task: Task, *blobs: object) -> None:
+        (name,) = names
         self.tasks[name] = task
 
     def wait(self, timeout_s: float) -> list[Completion]:
