@@ -11,6 +11,7 @@ Invariants:
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from workers.node import NodeActor
 from workers.run_folder import Result
 from workers.task import Gang, NodeSettings, Progress, Task
 
+REACH_S = 10.0
 RETRY_S = 0.5
 GRACE_S = 5.0
 MAX_FAILED_STARTS = 3
@@ -94,6 +96,8 @@ def connect(config: FleetConfig) -> None:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
     if not ray.is_initialized():
+        if not local:
+            _reach(os.environ["RAY_ADDRESS"])
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
@@ -108,6 +112,21 @@ def connect(config: FleetConfig) -> None:
             raise KeyboardInterrupt("asked to end") from None
         if callable(handler):
             signal.signal(signal.SIGTERM, handler)  # Ray has put its own in its place
+
+
+def _reach(address: str) -> None:
+    """See that something answers at an address of the form host:port; Ray itself would wait for a quarter of an hour.
+
+    Raises:
+        UserError: if nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"RAY_ADDRESS: {address!r} does not answer ({error}); start Ray there, or correct it") from None
 
 
 class Fleet:
