@@ -15,6 +15,7 @@ from orchestrator.config import FleetConfig, RunConfig, recipe_key
 from workers.data.interface import DataReport
 from workers.examination import MISSING, Room, Space
 from workers.rank import Trained
+from workers.settings import VocData
 from workers.task import Fault
 
 Status = Literal["pass", "fail", "not run"]
@@ -34,8 +35,6 @@ SESSION_BYTES = 2**30
 
 FULLEST = 0.95
 """The share of a disk beyond which Ray spills nothing to it."""
-
-PIXELS = "data.short_side and data.long_side, or data.image_size"
 
 MAX_PROBLEMS = 8
 """Lines of a row; a hundred nodes may have the same problem."""
@@ -77,6 +76,7 @@ class Node:
     num_gpus: int
     store_bytes: int
     session: str
+    labels: Mapping[str, str]
 
     def num_places(self, fleet: FleetConfig) -> int:
         """How many workers it has room for while nothing else runs on it, whatever its labels."""
@@ -160,11 +160,13 @@ def judge_placement(config: RunConfig, cluster: Sequence[Node], found: Found) ->
     """
     fleet = config.fleet
     up = _answered(found)
-    seen = "; ".join(
-        f"{node.host}: {node.num_cpus} CPUs, {node.num_gpus} GPUs, "
-        f"{sum(place.node == node.node for place in up.values())} workers"
-        for node in cluster
-    )
+    alike: dict[str, list[str]] = {}
+    for node in cluster:
+        num_workers = sum(place.node == node.node for place in up.values())
+        labels = "".join(f", {key}={node.labels.get(key, '')}" for key in fleet.label_selector)
+        what = f"{node.num_cpus} CPUs, {node.num_gpus} GPUs{labels}, {num_workers} workers"
+        alike.setdefault(what, []).append(node.host)
+    seen = "; ".join(f"{len(hosts)} nodes ({_few(hosts)}) with {what}" for what, hosts in alike.items())
     row = Row(
         name=PLACES_CHECK,
         looked_at=f"places for fleet.num_workers {fleet.num_workers}, each with {fleet.needs}",
@@ -173,12 +175,13 @@ def judge_placement(config: RunConfig, cluster: Sequence[Node], found: Found) ->
     )
     if len(up) == fleet.num_workers:
         return row
+    fewer = f"set fleet.num_workers to {len(up)}, " if up else ""
     reasons = sorted({silence.reason for silence in found.values() if isinstance(silence, Silence)})
     return _with_problems(
         row,
         [row.found, *reasons],
-        f"add nodes, end what else runs on them (`ray status`), set fleet.num_workers to {max(1, len(up))}, or ask "
-        "less of a node (fleet.gpus_per_worker, cpus_per_worker, label_selector)",
+        f"add nodes, end what else runs on them (`ray status`), {fewer}or ask less of a node (fleet.gpus_per_worker, "
+        "cpus_per_worker, label_selector)",
     )
 
 
@@ -393,10 +396,14 @@ def judge_step(config: RunConfig, recipe: str, found: Found) -> Row:
             )
     reasons = " ".join(silence.reason for silence in found.values() if isinstance(silence, Silence))
     key = recipe_key(recipe)
+    if recipe == "reignition":
+        pixels = "reignition.data.image_size"
+    else:
+        pixels = "data.short_side and data.long_side" if isinstance(config.data, VocData) else "data.image_size"
     if "out of memory" in reasons or "SIGKILL" in reasons:
         remedy = (
-            f"lower {key}.batch_size, which gives {per_rank} images to a rank, or the images' size ({PIXELS}), or take "
-            "devices with more memory"
+            f"lower {key}.batch_size, which gives {per_rank} images to a rank, or {pixels}, or take devices with more "
+            "memory"
         )
     elif reasons:
         remedy = "mend what it names; the whole story is in the worker's log, in Ray's session folder"
@@ -427,7 +434,7 @@ def judge_gang(config: RunConfig, num_nodes: int, found: Found, ports: range) ->
     return _with_problems(
         Row(
             name=gang_check(num_nodes),
-            looked_at=f"{len(found)} workers in gangs of {num_nodes}, {num_nodes * ranks} ranks each, as for "
+            looked_at=f"every worker in a gang of {num_nodes}, {num_nodes * ranks} ranks each, as for "
             f"{', '.join(recipes)}",
             status="pass",
             found=_bandwidth(rates),
@@ -444,6 +451,10 @@ def _with_problems(row: Row, problems: Sequence[str], remedy: str) -> Row:
         return row
     more = [f"... and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return replace(row, status="fail", found="\n".join([*problems[:MAX_PROBLEMS], *more]), remedy=remedy)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
 
 
 def _silences(found: Found) -> list[str]:

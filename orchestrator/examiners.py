@@ -37,6 +37,7 @@ def nodes() -> list[Node]:
                     num_gpus=int(resources.get("GPU", 0)),
                     store_bytes=int(resources.get("object_store_memory", 0)),
                     session=str(Path(entry["ObjectStoreSocketName"]).parents[1]),
+                    labels=entry["Labels"],
                 )
             )
     return sorted(found, key=lambda node: node.host)

@@ -154,7 +154,7 @@ def test_a_gang_shows_its_bandwidth_or_who_failed() -> None:
 
 
 def test_a_node_has_places_for_as_many_workers_as_fit_whole() -> None:
-    node = Node(node="a", host="10.0.0.1", num_cpus=64, num_gpus=8, store_bytes=GIB, session="/tmp/ray")
+    node = Node(node="a", host="10.0.0.1", num_cpus=64, num_gpus=8, store_bytes=GIB, session="/tmp/ray", labels={})
     assert node.num_places(FleetConfig(cpus_per_worker=60, gpus_per_worker=8)) == 1
     assert node.num_places(FleetConfig(cpus_per_worker=10, gpus_per_worker=3)) == 2
     assert node.num_places(FleetConfig(num_workers=100, cpus_per_worker=10)) == 6
@@ -168,13 +168,23 @@ def test_the_same_trouble_everywhere_takes_few_lines() -> None:
 
 
 def test_missing_workers_are_told_with_what_the_nodes_have() -> None:
-    node = Node(node="a", host="10.0.0.1", num_cpus=64, num_gpus=8, store_bytes=GIB, session="/tmp/ray")
+    node = Node(node="a", host="10.0.0.1", num_cpus=64, num_gpus=8, store_bytes=GIB, session="/tmp/ray", labels={})
     found = {"worker-0": Whereabouts("a", "10.0.0.1"), "worker-1": SILENT}
     row = judge_placement(tiny_config(), [node], found)
     assert row.found.splitlines() == [
-        "1 of 2 workers could be placed; 10.0.0.1: 64 CPUs, 8 GPUs, 1 workers",
+        "1 of 2 workers could be placed; 1 nodes (10.0.0.1) with 64 CPUs, 8 GPUs, 1 workers",
         "no answer within 60 s",
     ]
+    assert "fleet.num_workers to 1" in row.remedy
+
+
+def test_nodes_that_are_alike_take_one_line_with_the_labels_that_are_asked_for() -> None:
+    labels = {"pool": "b", "x": "y"}
+    node = Node(node="a", host="10.0.0.1", num_cpus=64, num_gpus=8, store_bytes=GIB, session="/tmp/ray", labels=labels)
+    nodes = [replace(node, node=str(number), host=f"10.0.0.{number}") for number in range(9)]
+    row = judge_placement(tiny_config(fleet={"label_selector": {"pool": "a"}}), nodes, {"worker-0": SILENT})
+    assert "9 nodes (10.0.0.0, 10.0.0.1, 10.0.0.2, ...) with 64 CPUs, 8 GPUs, pool=b, 0 workers" in row.found
+    assert "num_workers to" not in row.remedy
 
 
 def test_the_table_shows_every_row_and_what_to_do() -> None:
