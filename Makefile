@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/shapes
 
-.PHONY: install search test check bench chaos clean
+.PHONY: install search test test-hosts check bench chaos clean
 
 install: $(VENV)/installed
 
@@ -21,6 +21,10 @@ search: install
 
 test: check
 	$(BIN)/python -m pytest
+
+# Three hosts as network namespaces of this machine; needs root, and skips with the reason otherwise.
+test-hosts: install
+	SPNAS_TEST_HOSTS=1 $(BIN)/python -m pytest -rs tests/hosts
 
 check: install
 	$(BIN)/ruff check .

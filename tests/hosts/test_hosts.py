@@ -1,0 +1,125 @@
+"""Three hosts with a Ray node each: a search and a reignition gang across them, while one is cut off and comes back.
+
+`make test-hosts` runs it; `make test` leaves it out, as it needs root and changes the machine's network for a while.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.hosts.network import Host, network, unavailable
+from tests.orchestrator.test_driver import records
+from tests.orchestrator.tiny import history_of, write_config
+
+PORT = 6399
+reason = unavailable() if os.environ.get("SPNAS_TEST_HOSTS") else "make test-hosts runs it"
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900), pytest.mark.skipif(bool(reason), reason=reason)]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Ray's sockets need a short path."""
+    path = Path(tempfile.mkdtemp(prefix="sp", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def hosts(short_folder: Path) -> Iterator[list[Host]]:
+    """Three hosts; the first is the head, where the driver runs, and trains nothing."""
+    with network(3) as hosts:
+        processes = []
+        for number, host in enumerate(hosts):
+            place = (
+                ["--head", f"--port={PORT}", "--num-cpus=0"]
+                if number == 0
+                else [f"--address={hosts[0].address}:{PORT}", "--num-cpus=1"]
+            )
+            command = [
+                str(Path(sys.executable).with_name("ray")),
+                "start",
+                "--block",
+                *place,
+                f"--node-ip-address={host.address}",
+                "--include-dashboard=false",
+                "--object-store-memory=80000000",
+                '--system-config={"health_check_initial_delay_ms":0,"health_check_period_ms":500,'
+                '"health_check_timeout_ms":1000,"health_check_failure_threshold":4}',
+            ]
+            if number:
+                command.pop()
+            temporary = ["--temp-dir", str(short_folder / "r")] if number == 0 else []
+            processes.append(host.start(command + temporary, short_folder / f"host{number}.log"))
+            if number == 0:
+                wait_until(lambda: "Ray runtime started" in (short_folder / "host0.log").read_text(), processes)
+        yield hosts
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def wait_until(condition: Callable[[], bool], processes: "list[subprocess.Popen[bytes]]") -> None:
+    """Look until it holds; none of the processes may end before."""
+    while not condition():
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"{process.args} ended with {process.wait(timeout=0.1)}")
+
+
+def search(host: Host, config: Path, run: Path, log: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "orchestrator.cli", "search", str(config), "--run", str(run)]
+    return host.start(command, log, RAY_ADDRESS=f"{host.address}:{PORT}")
+
+
+def test_a_search_and_a_gang_lose_nothing_when_a_host_is_cut_off(hosts: list[Host], short_folder: Path) -> None:
+    reignition = {"data": {"format": "shapes", "num_train": 64, "num_val": 8}, "batch_size": 16, "epochs": 40}
+    config = write_config(
+        short_folder / "tiny.yaml",
+        training={"epochs": 30, "normalization": "sync"},
+        reignition=reignition | {"normalization": "sync", "num_nodes": 2},
+        parallel=None,
+        final=None,
+        fleet={"num_workers": 2, "checkpoint_minutes": 0, "unreachable_minutes": 0.2},
+    )
+    path, log = short_folder / "run", short_folder / "driver.log"
+    driver = search(hosts[0], config, path, log)
+
+    def is_running(role: str) -> Callable[[], bool]:
+        def look() -> bool:
+            if not (path / "journal" / "000001.jsonl").exists():
+                return False
+            indices = {r["job"]["index"] for r in records(path, "decided") if r["job"]["role"] == role}
+            told = {record["outcome"]["index"] for record in records(path, "told")}
+            return any(record["index"] in indices - told for record in records(path, "dispatched"))
+
+        return look
+
+    def num_lost() -> int:
+        return len(records(path, "dispatched")) - len({record["index"] for record in records(path, "dispatched")})
+
+    for role in ("control", "pretrain"):
+        wait_until(is_running(role), [driver])
+        before = num_lost()
+        hosts[2].cut()
+        wait_until(lambda: num_lost() > before or "was lost" in log.read_text(), [driver])  # noqa: B023
+        hosts[2].restore()
+    assert driver.wait() == 0, log.read_text()
+    trials = pd.read_parquet(path / "trials.parquet")
+    assert set(trials["status"]) == {"completed"}
+    assert "pretrain" in set(trials["role"])
+    told = [record["outcome"]["index"] for record in records(path, "told")]
+    assert told == list(range(len(told)))
+
+    quiet = search(hosts[0], config, short_folder / "quiet", short_folder / "quiet.log")
+    assert quiet.wait() == 0, (short_folder / "quiet.log").read_text()
+    pd.testing.assert_frame_equal(history_of(path), history_of(short_folder / "quiet"), check_exact=True)
