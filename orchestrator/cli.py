@@ -4,6 +4,7 @@ Invariant: what a user got wrong is one line on standard error and exit code 2, 
 stop is one line and exit code 1, and the same command goes on.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -75,6 +76,7 @@ def search(
     from orchestrator.driver import Driver
     from orchestrator.runs import RunLock, open_run, storage_of
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers and service managers end programs with it
     settings = load_config(config, overrides or [])
     storage = storage_of(run)
     reports = check_environment(settings)

@@ -7,6 +7,8 @@ task comes back as an error exactly once.
 """
 
 import os
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -74,11 +76,14 @@ def connect(config: FleetConfig) -> None:
         UserError: if the cluster is smaller than the fleet.
     """
     local = not os.environ.get("RAY_ADDRESS")
+    # Errors that nobody asks for are those of workers that were given up; a run that ends early would print them.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if local:
         num_cpus = config.num_workers * config.cpus_per_worker
         options |= {"address": "local", "include_dashboard": False, "num_cpus": num_cpus}
     if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
@@ -88,6 +93,8 @@ def connect(config: FleetConfig) -> None:
                 else f"RAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} can't be joined"
             )
             raise UserError(f"{where}: {describe(error)}") from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler aborts without giving anything back
     present: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     for unit, per_worker in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
         needed = config.num_workers * per_worker
