@@ -121,7 +121,7 @@ class Rank:
         while True:
             if overdue_at is not None and time.monotonic() >= overdue_at:
                 self._say_where()
-                raise AttemptLost("unclear", "did not end before its deadline")
+                raise AttemptLost("unclear", "did not end before its deadline; fleet.deadline_minutes sets another")
             if self._connection.poll(TICK_S):
                 try:
                     return self._connection.recv()

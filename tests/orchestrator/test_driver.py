@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -108,6 +109,16 @@ def test_only_live_weights_are_kept(undisturbed: Path) -> None:
     state = History.fold(tiny_config(), Journal(open_storage(undisturbed))).state
     kept = {int(path.name.split("-")[0]) for path in (undisturbed / "weights").iterdir()}
     assert kept == live_weights(state) & state.population.keys()
+
+
+def test_a_run_leaves_nothing_behind(undisturbed: Path) -> None:
+    held = ray._private.worker.global_worker.core_worker.get_all_reference_counts()  # type: ignore[attr-defined]
+    assert held == {}, "objects that the driver still holds"
+    assert ray.util.list_named_actors(all_namespaces=True) == []
+    assert [line for _, line in descendants(os.getpid()) if "workers.rank" in line or "guard.py" in line] == []
+    files = {path.relative_to(undisturbed).parts[0] for path in undisturbed.rglob("*") if path.is_file()}
+    assert files == {"config.yaml", "journal", "results", "weights", "trials.parquet"}
+    assert not list(undisturbed.rglob(".*"))
 
 
 def test_the_tables_of_a_run_can_be_printed_at_every_moment(undisturbed: Path, tmp_path: Path) -> None:
