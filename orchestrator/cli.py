@@ -4,6 +4,7 @@ Invariant: what a user got wrong is one line on standard error and exit code 2, 
 stop is one line and exit code 1, and the same command goes on.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -79,6 +80,7 @@ def search(
     from orchestrator.termination import advice as advice_on_stopping
     from orchestrator.termination import note_termination
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the driver takes note of it, it is as Ctrl-C
     settings = load_config(config, overrides or [])
     storage = storage_of(run)
     reports = check_environment(settings)

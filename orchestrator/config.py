@@ -103,7 +103,9 @@ class BudgetConfig(Settings):
     """When to end early; a later command with a larger budget goes on."""
 
     max_candidates: int | None = Field(None, ge=1, description="candidates of the whole search")
-    max_gpu_hours: float | None = Field(None, gt=0, description="hours of all workers' devices (CPUs where no GPU is)")
+    max_gpu_hours: float | None = Field(
+        None, gt=0, description="hours of all workers' devices (CPUs where no GPU is) in trainings that were told"
+    )
     deadline: datetime | None = Field(None, description="a time such as 2026-12-24T18:00:00Z; UTC if no zone is given")
 
 

@@ -85,7 +85,7 @@ class Driver:
         is_terminated: Callable[[], bool] = lambda: False,
         trainer: str = NETWORK_TRAINER,
     ) -> None:
-        """Fold the journal; nothing starts yet.
+        """Forget an old stop and fold the journal; nothing starts yet.
 
         Args:
             config: what to search.
@@ -98,6 +98,7 @@ class Driver:
         self.config = config
         self.folder = folder
         self.observer = observer
+        folder.clear_stop()
         self.journal = Journal(folder.storage)
         self.history = History.fold(config, self.journal)
         self._still_ours = still_ours
@@ -129,7 +130,6 @@ class Driver:
             UserError: when the cluster is smaller than the fleet.
         """
         self._still_ours()
-        self.folder.clear_stop()
         self.observer.opened(self.history, resumed=bool(self.history.trials.rows))
         turn: list[Record] = []
         decision = self._decide(turn)
@@ -164,7 +164,7 @@ class Driver:
         live = live_weights(history.state)
         attempts = {name for names in history.attempts.values() for name in names}
         told = {file.attempt for index, file in history.weights.items() if index in live}
-        self.folder.sweep(keep_weights=told | attempts, keep_checkpoints=attempts)
+        self.folder.sweep(keep_weights=told | attempts, keep_checkpoints=attempts, up_to_epoch=self.journal.epoch)
 
     def _end(self, reason: str) -> None:
         ended: Record = {"type": "ended", "time": time.time(), "reason": reason}

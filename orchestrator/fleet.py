@@ -91,6 +91,8 @@ def connect(config: FleetConfig) -> None:
         UserError: if there is none to join, or none can be started.
     """
     local = not os.environ.get("RAY_ADDRESS")
+    # Errors that nobody asks for are those of workers that were given up; a run that ends early would print them.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if local:
         num_cpus = config.num_workers * config.cpus_per_worker

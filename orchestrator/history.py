@@ -4,7 +4,10 @@ Invariant: folding decides nothing anew. Jobs are entered as they were decided a
 after every told record the state must be the one the record names.
 """
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
 from models.wording import brief, one_line
@@ -62,6 +65,11 @@ class History:
         Raises:
             UserError: if the journal is damaged, or gives another state than it says.
         """
+        with _collector_paused():
+            return cls._folded(config, journal)
+
+    @classmethod
+    def _folded(cls, config: RunConfig, journal: Journal) -> "History":
         algorithm = SpNas(config.search)
         history = cls(algorithm, algorithm.initial(), Trials(config.image_size))
         for number, record in enumerate(journal.read(), start=1):
@@ -155,6 +163,18 @@ def _attempt_name(dispatched: Record) -> str:
     index, attempt = dispatched["index"], dispatched["attempt"]
     # In the first format an attempt's name was without the epoch.
     return attempt_name(index, attempt, dispatched["epoch"]) if "epoch" in dispatched else f"{index:06d}-{attempt}"
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Python's collector would go through all records again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def decided_record(job: Job) -> Record:

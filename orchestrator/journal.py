@@ -71,6 +71,7 @@ class Journal:
                 "changed"
             )
         self._num_read = {number: len(records) for number, records in sorted(kept.items())}
+        self.epoch = max(self._num_read, default=0)
         return [record for number in self._num_read for record in kept[number]]
 
     def open_epoch(self, **values: Any) -> None:
@@ -83,7 +84,7 @@ class Journal:
             OSError: if storage fails.
             Superseded: if another driver has begun one since we read.
         """
-        epoch = max(self._num_read, default=0) + 1
+        epoch = self.epoch + 1
         name = self._log_name(epoch)
         try:
             self._log = self._storage.open_log(name)

@@ -25,11 +25,11 @@ class NodeWorker:
     """Trains one task at a time; `status` and `request_stop` answer meanwhile."""
 
     def __init__(self, name: str, settings: NodeSettings) -> None:
-        """Start the ranks; they get ready in the background."""
+        """Keep the settings: an actor whose constructor fails is never started again, so nothing is tried here."""
         self._name = name
         self._settings = settings
-        self._folder = RunFolder(settings.folder)
-        self._ranks: Ranks | None = Ranks(settings)
+        self._folder: RunFolder | None = None
+        self._ranks: Ranks | None = None
         self._progress: Progress | None = None
 
     def __repr__(self) -> str:
@@ -41,7 +41,9 @@ class NodeWorker:
 
         Raises:
             AttemptLost: if they can't be started.
+            OSError: if storage fails.
         """
+        self._open_folder()
         try:
             self._living_ranks().wait_until_ready()
         except BaseException:
@@ -98,7 +100,7 @@ class NodeWorker:
             notes=trained.notes if trained else (),
             weights=trained.weights if trained else None,
         )
-        self._folder.write_result(result)
+        self._open_folder().write_result(result)
         return result
 
     # It is asked so often that, listed among the tasks, it would soon drive the trainings out of Ray's dashboard.
@@ -117,6 +119,11 @@ class NodeWorker:
     def end(self) -> None:
         """End the ranks; what they are doing is lost, but for its checkpoint."""
         self._end_ranks()
+
+    def _open_folder(self) -> RunFolder:
+        if self._folder is None:
+            self._folder = RunFolder(self._settings.folder)
+        return self._folder
 
     def _living_ranks(self) -> Ranks:
         if self._ranks is not None and not self._ranks.are_alive:  # it was killed while it had nothing to do

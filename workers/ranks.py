@@ -194,7 +194,7 @@ class Ranks:
                 training.remove(rank)
             now = time.monotonic()
             if task.deadline_s is not None and now - begun >= task.deadline_s:
-                self._give_up("did not end before its deadline")
+                self._give_up("did not end before its deadline; fleet.deadline_minutes sets another")
             if task.stall_s is not None and now - alive_at >= task.stall_s:
                 self._give_up(f"gave no sign of life for {task.stall_s:g} s")
         return trained

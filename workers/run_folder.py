@@ -20,7 +20,7 @@ from workers.storage import Storage, open_storage
 
 RESULT_VERSION = 2
 SUFFIX = ".safetensors"
-ATTEMPT = re.compile(r"[0-9]{6,}-[0-9]+(-[0-9]+)?")
+ATTEMPT = re.compile(r"[0-9]{6,}-[0-9]+(?:-([0-9]+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,18 +209,20 @@ class RunFolder:
         """Forget that it has been."""
         self.storage.delete("stop")
 
-    def sweep(self, keep_weights: set[str], keep_checkpoints: set[str]) -> None:
+    def sweep(self, keep_weights: set[str], keep_checkpoints: set[str], up_to_epoch: int) -> None:
         """Delete what earlier drivers and workers left: files of attempts that nobody needs, half-written ones.
 
         Args:
             keep_weights: names of the attempts whose weights are kept.
             keep_checkpoints: names of the attempts whose checkpoints are kept.
+            up_to_epoch: attempts of later ones are left alone: they are another driver's, which has taken the run.
         """
         self.storage.sweep()
         for folder, kept in (("weights", keep_weights), ("checkpoints", keep_checkpoints)):
             for file in self.storage.names(folder):
                 name = file.removesuffix(SUFFIX)
-                if ATTEMPT.fullmatch(name) and name not in kept:
+                match = ATTEMPT.fullmatch(name)
+                if match and int(match[1] or 0) <= up_to_epoch and name not in kept:
                     self.storage.delete(f"{folder}/{file}")
 
 

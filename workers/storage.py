@@ -201,14 +201,16 @@ class _LocalLog:
 
     def append(self, data: bytes) -> None:
         written = 0
-        size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        if status.st_nlink == 0:  # the system would take what is appended, and keep nothing of it
+            raise OSError(errno.ENOENT, "the log was deleted", str(self._path))
         try:
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
             os.fsync(self._descriptor)
         except BaseException as error:
             try:
-                os.ftruncate(self._descriptor, size)  # half an append must not stand before the next one
+                os.ftruncate(self._descriptor, status.st_size)  # half an append must not stand before the next one
             except OSError:
                 self.close()  # then there is no next one
             _name(error, self._path)

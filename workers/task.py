@@ -94,8 +94,8 @@ class Task:
         seed: determines data order, flips, samplers and fresh weights; children that are compared have the
             same.
         start_weights: without a parent: None (random), ``torchvision:resnet18`` and the like, or a file.
-        earlier: names of earlier attempts at this job, the newest first; the first of their checkpoints that is
-            whole is gone on from.
+        earlier: names of earlier attempts at this job, the newest first; the first that has a checkpoint is gone on
+            from, if that is whole.
         checkpoint_s: seconds between two checkpoints within an epoch.
         stall_s: seconds without a sign of life after which the training counts as hung; None waits for ever.
         deadline_s: seconds after which it counts as hung in any case; None for no limit.

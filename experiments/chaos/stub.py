@@ -33,7 +33,7 @@ class StubTrainer:
 
     Attributes:
         step_s: seconds that a step takes.
-        checkpoint_every: steps between two checkpoints; there is one after the last step, too.
+        checkpoint_every: steps between two checkpoints; there is one after the last step, too; 0 writes none.
     """
 
     step_s = 0.01
@@ -67,29 +67,32 @@ class StubTrainer:
             total += int(generator.integers(2**32))
             step += 1
             self._note("step", task, step)
-            if step % self.checkpoint_every == 0 or step == num_steps:
+            if self.checkpoint_every and (step % self.checkpoint_every == 0 or step == num_steps):
                 checkpoints.write(_pack(step, total, generator))
                 self._note("checkpoint", task, step)
-            on_progress(
-                Progress(
-                    epoch=step, num_epochs=num_steps, step=step, num_steps=num_steps, loss=1.0, images_per_second=1.0
-                )
-            )
+            on_progress(_progress(step, num_steps))
         digest = _digest(task, total, parent, backbone)
         self._note("trained", task, step)
-        score = int.from_bytes(digest[:6], "big") / 2**48
         metric = "top1" if task.kind == "pretrain" else "AP50"
-        return TrainingResult(metrics={metric: score}, weights=digest, peak_memory_bytes=len(digest))
+        return TrainingResult(
+            metrics={metric: self._score(task, digest)}, weights=digest, peak_memory_bytes=len(digest)
+        )
+
+    def _score(self, task: Task, digest: bytes) -> float:
+        return int.from_bytes(digest[:6], "big") / 2**48
 
     def _note(self, what: str, task: Task, step: int) -> None:
         append_line(self._log, f"{what} {task.name} {step}")
 
 
 class QuickStub(StubTrainer):
-    """The same in no time, for what measures the rest."""
+    """The same in no time and without checkpoints, for what measures the rest; the start is never beaten."""
 
     step_s = 0.0
-    checkpoint_every = 1_000_000
+    checkpoint_every = 0
+
+    def _score(self, task: Task, digest: bytes) -> float:
+        return 1.0 if task.index == 0 else super()._score(task, digest) / 2
 
 
 def _progress(step: int, num_steps: int) -> Progress:

@@ -4,8 +4,10 @@ Invariant: `decide` and `tell` depend on settings and state alone. Barrier jobs 
 level's first, full training) are decided only when nothing is pending, and nothing is decided beside them.
 """
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import islice
 
 from orchestrator.search.acceptance import enter_generation, set_baseline
 from orchestrator.search.parallel import ParallelLevel
@@ -81,8 +83,17 @@ class SpNas:
             return what
         in_a_row = state.failures_in_a_row.get(job.role, 0) + 1
         if in_a_row >= self.settings.max_failures_in_a_row:
-            return f"{in_a_row} {job.role}s in a row failed; the last: {what}"
+            reason, count = Counter([outcome.error, *self._last_errors(state, job.role, in_a_row - 1)]).most_common(1)[
+                0
+            ]
+            return f"{in_a_row} {job.role}s in a row failed, {count} of them with: {reason}; the last: {what}"
         return None
+
+    def _last_errors(self, state: SearchState, role: str, count: int) -> list[str]:
+        """Why the last told jobs of a role failed, the newest first."""
+        members = (state.population[index] for index in reversed(state.population))
+        errors = (member.outcome.error for member in members if member.job.role == role)
+        return list(islice(errors, count))
 
     def tell(self, state: SearchState, outcome: Outcome) -> None:
         """Take the outcome of the pending job with the lowest index."""

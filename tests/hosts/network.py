@@ -1,4 +1,4 @@
-"""Hosts that are network namespaces of this machine, joined by a bridge: each has an address and a link that can be cut.
+"""Hosts that are network namespaces of this machine, joined by a bridge; each has a link that can be cut.
 
 Needs root and `ip`. Invariant: everything that is made has a name of this process, and is gone at the end.
 """

@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
-from tests.orchestrator.processes import kill_ranks, kill_workers
+from tests.orchestrator.processes import descendants, kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
 from workers.run_folder import Result, RunFolder
 from workers.storage import open_storage
@@ -107,6 +109,16 @@ def test_only_live_weights_are_kept(undisturbed: Path) -> None:
     state = History.fold(tiny_config(), Journal(open_storage(undisturbed))).state
     kept = {int(path.name.split("-")[0]) for path in (undisturbed / "weights").iterdir()}
     assert kept == live_weights(state) & state.population.keys()
+
+
+def test_a_run_leaves_nothing_behind(undisturbed: Path) -> None:
+    held = ray._private.worker.global_worker.core_worker.get_all_reference_counts()  # type: ignore[attr-defined]
+    assert held == {}, "objects that the driver still holds"
+    assert ray.util.list_named_actors(all_namespaces=True) == []
+    assert [line for _, line in descendants(os.getpid()) if "workers.rank" in line or "guard.py" in line] == []
+    files = {path.relative_to(undisturbed).parts[0] for path in undisturbed.rglob("*") if path.is_file()}
+    assert files == {"config.yaml", "journal", "results", "weights", "trials.parquet"}
+    assert not list(undisturbed.rglob(".*"))
 
 
 def test_the_tables_of_a_run_can_be_printed_at_every_moment(undisturbed: Path, tmp_path: Path) -> None:
@@ -358,6 +370,28 @@ def start_search(config: Path, path: Path, log: Path) -> "subprocess.Popen[bytes
     command = [sys.executable, "-m", "orchestrator.cli", "search", str(config), "--run", str(path)]
     with log.open("ab") as file:
         return subprocess.Popen(command, stdout=file, stderr=file)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_asked_to_go_says_what_goes_on_and_leaves_nobody_behind(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "tiny.yaml", training={"epochs": 10_000})
+    path, log = tmp_path / "run", tmp_path / "log"
+    process = start_search(config, path, log)
+    while not any("workers.rank" in command for _, command in descendants(process.pid)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"ended by itself with {process.wait(timeout=0.05)}: {log.read_text()}")
+    family = [pid for pid, _ in descendants(process.pid)]
+    process.send_signal(number)
+    assert process.wait() == 130
+    assert log.read_text().endswith("interrupted. Nothing finished is lost; the same command goes on.\n")
+    assert "Traceback" not in log.read_text() and "***" not in log.read_text()
+    assert [record["reason"] for record in records(path, "ended")] == ["interrupted"]
+    assert not RunLock(open_storage(path)).is_held()
+    while any(Path(f"/proc/{pid}").exists() for pid in family):
+        threading.Event().wait(0.05)
 
 
 @pytest.mark.slow

@@ -147,8 +147,10 @@ def test_sweeping_keeps_what_is_named_and_what_is_no_attempts(run: RunFolder) ->
         run.write_checkpoint(name, b"c")
         run.write_result(replace(RESULT, name=name))
     run.storage.write("weights/README", b"")
-    run.sweep(keep_weights={names[0], names[3]}, keep_checkpoints={names[1]})
-    assert run.storage.names("weights") == [f"{names[0]}.safetensors", "000003-0.safetensors", "README"]
+    run.write_weights(attempt_name(1, 0, 2), b"of a driver that has taken the run")
+    run.sweep(keep_weights={names[0], names[3]}, keep_checkpoints={names[1]}, up_to_epoch=1)
+    later = f"{attempt_name(1, 0, 2)}.safetensors"
+    assert run.storage.names("weights") == [f"{names[0]}.safetensors", later, "000003-0.safetensors", "README"]
     assert run.storage.names("checkpoints") == [f"{names[1]}.safetensors"]
     assert len(run.storage.names("results")) == 4
 

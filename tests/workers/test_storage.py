@@ -315,6 +315,13 @@ def test_an_append_that_fails_after_its_bytes_were_written_leaves_none_of_them(
     assert folder.read_log("logs/1") == b"whole\nnext\n"
 
 
+def test_a_log_that_somebody_has_deleted_takes_no_more(tmp_path: Path) -> None:
+    log = log_of(LocalFolder(tmp_path), b"whole\n")
+    (tmp_path / "logs" / "1").unlink()
+    with pytest.raises(FileNotFoundError, match="the log was deleted"):
+        log.append(b"next\n")
+
+
 def test_a_log_that_half_an_append_can_not_be_removed_from_takes_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.search.protocol import Job
+from orchestrator.search.protocol import Job, Outcome
 from tests.orchestrator.search.fake_driver import FAILED, FakeDriver, Score, Stopped, constant, search_settings
 
 
@@ -29,9 +29,10 @@ def test_a_failed_barrier_job_stops_the_run_and_can_be_told_again(role: str, pha
 def test_a_streak_of_failed_candidates_stops_the_run() -> None:
     driver = FakeDriver(search_settings(max_failures_in_a_row=3))
     driver.finish(0.5, FAILED, FAILED)
-    with pytest.raises(
-        Stopped, match=r"3 candidates in a row failed; the last: job 3 \(candidate, .*\) failed: out of"
-    ):
+    whole = (
+        r"3 candidates in a row failed, 3 of them with: out of memory; the last: job 3 \(candidate, .*\) failed: out of"
+    )
+    with pytest.raises(Stopped, match=whole):
         driver.finish(FAILED)
     driver.finish(0.4)  # the repaired run tells the same job
     assert driver.state.counter == 1
@@ -70,3 +71,18 @@ def test_the_streak_is_counted_in_index_order_not_in_that_of_finishing() -> None
     given = search_settings(serial={"in_flight": 7, "n_stuck": 5, "num_rounds": 1}, max_failures_in_a_row=3)
     for order_seed in range(20):
         assert FakeDriver(given, judge=judge, num_workers=7, order_seed=order_seed).run().done
+
+
+def test_a_streak_stops_with_the_reason_that_most_have_in_common() -> None:
+    driver = FakeDriver(search_settings(serial={"acceptance": "paper", "pace": "steady"}, max_failures_in_a_row=3))
+    driver.finish(0.5)
+
+    def failed(error: str) -> Outcome:
+        return Outcome(index=min(driver.state.pending), status="failed", error=error)
+
+    for error in ("out of memory", "loss became nan"):
+        assert driver.algorithm.objection(driver.state, failed(error)) is None
+        driver.algorithm.tell(driver.state, failed(error))
+    objection = driver.algorithm.objection(driver.state, failed("out of memory"))
+    assert objection is not None
+    assert objection.startswith("3 candidates in a row failed, 2 of them with: out of memory; the last: job 3 ")
