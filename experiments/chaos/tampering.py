@@ -25,7 +25,7 @@ def leave_leftovers(run: Path) -> None:
         (run / folder / ".000001-0-9.safetensors.4711-0badcafe.tmp").write_bytes(b"half of")
     (run / ".trials.parquet.4711-0badcafe.tmp").write_bytes(b"half of")
     for folder in ("weights", "checkpoints"):
-        (run / folder / "000001-7-9.safetensors").write_bytes(b"of nobody")
+        (run / folder / "000001-7-1.safetensors").write_bytes(b"of nobody")
 
 
 TAMPERINGS: dict[str, Callable[[Path], None]] = {

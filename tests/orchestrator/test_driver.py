@@ -60,7 +60,8 @@ class Watcher:
 
     def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
         if self._on_working:
-            self._on_working({job.role for job in jobs.values() if job is not None})
+            # A rank that is still starting has no training to disturb.
+            self._on_working({job.role for name, job in jobs.items() if job is not None and progress[name] is not None})
 
 
 @pytest.fixture(scope="module")
