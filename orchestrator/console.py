@@ -4,6 +4,7 @@ On a terminal a live panel shows each worker's job above the phase, the counter 
 plain lines, one per outcome.
 """
 
+import math
 import time
 from itertools import accumulate
 from typing import Any
@@ -223,12 +224,24 @@ def _percent(score: float | None) -> str:
     return "" if score is None else f"{100 * score:.2f}"
 
 
+def _duration(seconds: float) -> str:
+    """Two units are enough."""
+    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
+    if days >= 1:
+        return f"{int(days)} d {hours % 24:.0f} h"
+    if hours >= 1:
+        return f"{int(hours)} h {minutes % 60:.0f} min"
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+
+
 def _progress(progress: Progress | None) -> str:
     if progress is None:
         return "getting ready"
     if progress.phase != "training":
         return f"{progress.phase}  {progress.images_per_second:.0f} images/s" if progress.step else progress.phase
+    top1 = "" if math.isnan(progress.top1) else f"  top-1 {_percent(progress.top1)}"
+    left = "" if math.isnan(progress.seconds_left) else f"  {_duration(progress.seconds_left)} left"
     return (
         f"epoch {min(progress.epoch, progress.num_epochs)}/{progress.num_epochs}  loss {progress.loss:.3f}  "
-        f"{100 * progress.step / progress.num_steps:.0f} %  {progress.images_per_second:.0f} images/s"
+        f"{100 * progress.step / progress.num_steps:.0f} %  {progress.images_per_second:.0f} images/s{top1}{left}"
     )

@@ -24,7 +24,7 @@ import ray.exceptions
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.termination import STOP_S
-from workers.failures import describe
+from workers.failures import CAUSES, classify, describe
 from workers.node import NodeActor
 from workers.run_folder import Result
 from workers.task import Gang, NodeSettings, Progress, Task
@@ -267,12 +267,14 @@ class Fleet:
                     raise RunStopped(f"no worker can be started; {name}: {describe(error)}") from None
             return None
         task = worker.task
-        assert task is not None
+        if task is None:  # of a gang that came back a moment ago
+            return None
         progress = worker.progress
         worker.task = worker.answer = worker.progress = None
         try:
             result = ray.get(ref)
         except Exception as error:  # classified by `failures`
+            error = self._cause(task, error)
             self._disband(task, end=True)
             if isinstance(error, ray.exceptions.RayActorError):
                 for other in self._workers.values():
@@ -283,6 +285,17 @@ class Fleet:
             return None
         self._disband(task, end=False)
         return Completion(task=task, worker=name, result=result)
+
+    def _cause(self, task: Task, error: Exception) -> Exception:
+        """Of the errors of a gang the one that counts: where one node fails, the others lose it and fail, too."""
+        others = [other.answer for other in self._workers.values() if other.task and other.task.name == task.name]
+        errors = [error]
+        for answer in ray.wait(others, num_returns=len(others), timeout=GRACE_S)[0] if others else ():
+            try:
+                ray.get(answer)
+            except Exception as other_error:  # noqa: PERF203  # any of them may be the cause
+                errors.append(other_error)
+        return min(errors, key=lambda each: CAUSES.index(classify(each)[0]))
 
     def _disband(self, task: Task, *, end: bool) -> None:
         """Take a gang's other workers off its task; they get the next once they have answered again."""

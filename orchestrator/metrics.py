@@ -47,6 +47,12 @@ class Instruments:
         self.reignition_images_per_second = Gauge(
             "spnas_reignition_images_per_second", "speed at which a reignition trains; 0 while none does", ("run",)
         )
+        self.reignition_top1 = Gauge(
+            "spnas_reignition_top1", "share of its last training images that a reignition classifies rightly", ("run",)
+        )
+        self.reignition_seconds_left = Gauge(
+            "spnas_reignition_seconds_left", "time until a reignition's last step; 0 without one", ("run",)
+        )
         self.journal_append_seconds = Histogram(
             "spnas_journal_append_seconds",
             "time until an append to the journal was durable",
@@ -157,9 +163,11 @@ class MetricsObserver:
         if self._seconds:
             instruments.candidate_seconds.set(sum(self._seconds) / len(self._seconds), run)
         reignition = self._reignition()
-        trains = reignition is not None and reignition.phase == "training"
         instruments.reignition_epoch.set(_epochs_done(reignition) if reignition else 0, run)
-        instruments.reignition_images_per_second.set(reignition.images_per_second if reignition and trains else 0, run)
+        training = reignition if reignition is not None and reignition.phase == "training" else None
+        instruments.reignition_images_per_second.set(training.images_per_second if training else 0, run)
+        instruments.reignition_top1.set(training.top1 if training else 0, run)
+        instruments.reignition_seconds_left.set(training.seconds_left if training else 0, run)
         while self._appends:
             instruments.journal_append_seconds.observe(self._appends.popleft(), run)
 

@@ -5,6 +5,8 @@ the same spec takes it over.
 """
 
 import json
+from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,8 +30,10 @@ from workers.loop import (
     wants_bfloat16,
 )
 from workers.seeding import seed_everything
-from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
+from workers.task import OnProgress, Progress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
 from workers.world import World, alone
+
+RECENT_BATCHES = 100
 
 
 class Classifier(nn.Module):
@@ -92,11 +96,18 @@ def pretrain(
     notes = continuation.load_weights(model) or ()
     labels = torch.tensor([data.train.label(index) for index in range(len(data.train))], device=device)
     model.train()
+    shares_right: deque[Tensor] = deque(maxlen=RECENT_BATCHES)
 
     def loss_of(network: nn.Module, batch: Batch) -> Tensor:
         images = _images(data, data.train, batch.indices, device, batch)
         with _autocast(device):
-            return functional.cross_entropy(network(images), labels[torch.from_numpy(batch.indices).to(device)])
+            scores, right = network(images), labels[torch.from_numpy(batch.indices).to(device)]
+            shares_right.append((scores.argmax(1) == right).float().mean())
+            return functional.cross_entropy(scores, right)
+
+    def report(progress: Progress) -> None:
+        """Tell how much is right, by this rank's share of the batches, which is like the others'."""
+        on_progress(replace(progress, top1=float(torch.stack(tuple(shares_right)).mean())))
 
     run_steps(
         model,
@@ -104,7 +115,7 @@ def pretrain(
         num_images=len(data.train),
         draws=draws,
         loss_of=loss_of,
-        on_progress=on_progress,
+        on_progress=report,
         should_stop=should_stop,
         continuation=continuation,
         notes=notes,

@@ -89,6 +89,9 @@ MESSAGES: tuple[tuple[str, Kind], ...] = (
 The lines after it are advice, which names errors that did not happen."""
 
 
+CAUSES: tuple[Fault, ...] = ("candidate", "unclear", "infrastructure")
+"""Of the faults of those that train together, the first that is found is the cause, and the others its effects."""
+
 ENDED_BY_SOMEBODY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Signals that ask a process to go. SIGKILL is not among them: the kernel sends it to who takes too much memory."""
 

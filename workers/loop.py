@@ -131,6 +131,7 @@ def run_steps(
                     num_steps=num_steps,
                     loss=value,
                     images_per_second=(step + 1 - steps_before) * batch_size / (now - started),
+                    seconds_left=(num_steps - step - 1) * (now - started) / (step + 1 - steps_before),
                 )
             )
         continuation.after_step(

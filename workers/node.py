@@ -55,7 +55,7 @@ class NodeWorker:
     def run(self, task: Task, parent: Blob, backbone: Blob) -> Result | None:
         """Train one task, store its weights, then its result, then answer.
 
-        Of a gang, the first node does so; the others answer None.
+        Of a gang, the first node does so; the others answer None, or raise `CandidateFailure`.
 
         Args:
             task: what to train.
@@ -67,6 +67,7 @@ class NodeWorker:
             OSError: if storage fails.
             TrainingStopped: after `request_stop`.
         """
+        is_helper = task.gang is not None and task.gang.node_rank > 0
         started_at, begun = time.time(), time.monotonic()
         self._progress = None
         trained: Trained | None = None
@@ -74,14 +75,16 @@ class NodeWorker:
         try:
             trained = self._living_ranks().train(task, parent, backbone, self._note)
         except CandidateFailure as failure:
-            error = failure.reason
             self._end_ranks()  # a failed training may have left anything behind: memory, a poisoned device
+            if is_helper:
+                raise
+            error = failure.reason
         except BaseException:  # whatever it was, the ranks may be anywhere between two tasks
             self._end_ranks()
             raise
         finally:
             self._progress = None
-        if task.gang is not None and task.gang.node_rank > 0:
+        if is_helper:
             return None
         seconds = trained.seconds if trained else time.monotonic() - begun
         result = Result(

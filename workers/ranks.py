@@ -22,7 +22,7 @@ from multiprocessing.reduction import send_handle
 from typing import IO, NoReturn
 
 from workers import guard
-from workers.failures import fault_of_exit
+from workers.failures import CAUSES, fault_of_exit
 from workers.rank import STOP, Blob, Failed, Stopped, Trained
 from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress, Place, Progress, Task, TrainingStopped
 
@@ -217,8 +217,7 @@ class Ranks:
                     others.remove(rank)
         if any(isinstance(end, Stopped) for end in ends):
             raise TrainingStopped("asked to stop")
-        faults = ("candidate", "unclear", "infrastructure")
-        cause = min((end for end in ends if isinstance(end, Failed)), key=lambda end: faults.index(end.fault))
+        cause = min((end for end in ends if isinstance(end, Failed)), key=lambda end: CAUSES.index(end.fault))
         if cause.fault == "candidate":
             raise CandidateFailure(cause.reason)
         raise AttemptLost(cause.fault, cause.reason)

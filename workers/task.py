@@ -4,6 +4,7 @@ Invariant: a `Task`, its data, and the parent's weights determine the `TrainingR
 but for `peak_memory_bytes`; in particular no seed is drawn anywhere but from `Task.seed`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -130,9 +131,18 @@ def attempt_name(index: int, attempt: int, epoch: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a training has come: the steps done, of how many in all epochs; the epoch counts from 1.
+    """How far a training has come; what is not known at the moment is NaN.
 
-    The loss is NaN where none is computed: before the first step and in evaluation.
+    Attributes:
+        epoch: from 1.
+        num_epochs: of the whole training.
+        step: steps done, over all epochs.
+        num_steps: of the whole training.
+        loss: the last batch's; not before the first step and in evaluation.
+        images_per_second: of all ranks together.
+        top1: share of the last training images that were classified rightly, from 0 to 1; in pretraining only.
+        seconds_left: until the last step, at the pace so far.
+        phase: what it does.
     """
 
     epoch: int
@@ -141,6 +151,8 @@ class Progress:
     num_steps: int
     loss: float
     images_per_second: float
+    top1: float = math.nan
+    seconds_left: float = math.nan
     phase: Literal["preparing", "training", "evaluating"] = "training"
 
 

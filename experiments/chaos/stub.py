@@ -96,7 +96,16 @@ class QuickStub(StubTrainer):
 
 
 def _progress(step: int, num_steps: int) -> Progress:
-    return Progress(epoch=step, num_epochs=num_steps, step=step, num_steps=num_steps, loss=1.0, images_per_second=1.0)
+    return Progress(
+        epoch=step,
+        num_epochs=num_steps,
+        step=step,
+        num_steps=num_steps,
+        loss=1.0,
+        images_per_second=1.0,
+        top1=0.5,
+        seconds_left=float(num_steps - step),
+    )
 
 
 def _digest(task: Task, total: int, parent: Blob | None, backbone: Blob | None) -> bytes:

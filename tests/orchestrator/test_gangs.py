@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.config import RunConfig
 from orchestrator.driver import Driver
+from orchestrator.errors import RunStopped
 from orchestrator.history import History
 from orchestrator.runs import open_run
 from orchestrator.search.protocol import Job
@@ -42,8 +44,8 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-def gang_config() -> RunConfig:
-    reignition = {"batch_size": 16, "epochs": 30, "normalization": "sync", "num_nodes": NUM_NODES}
+def gang_config(num_nodes: int = NUM_NODES, **fleet: Any) -> RunConfig:
+    reignition = {"batch_size": 16, "epochs": 8, "normalization": "sync", "num_nodes": num_nodes}
     return tiny_config(
         training={"batch_size": 8, "normalization": "sync"},
         reignition=reignition | {"data": {"format": "shapes", "num_train": 64, "num_val": 13}},
@@ -51,8 +53,16 @@ def gang_config() -> RunConfig:
         final=None,
         start={"weights": "pretrain"},
         serial={"n_stuck": 1, "reignite": False, "max_candidates": 1},
-        fleet={"num_workers": NUM_NODES, "ranks_per_worker": 2, "checkpoint_minutes": 0, "unreachable_minutes": 1},
+        fleet={"num_workers": num_nodes, "ranks_per_worker": 2, "checkpoint_minutes": 0, "unreachable_minutes": 1}
+        | fleet,
     )
+
+
+def test_what_a_gang_fails_of_is_its_reason_not_that_the_others_lost_it(cluster: Cluster, tmp_path: Path) -> None:
+    folder, _ = open_run(gang_config(2, ranks_per_worker=1), open_storage(tmp_path / "run"))
+    trainer = "tests.orchestrator.gang_trainers:LastRankFails"
+    with pytest.raises(RunStopped, match=r"job 0 .*failed: loss became nan"):
+        Driver(gang_config(2, ranks_per_worker=1), folder, Watcher(), trainer=trainer).run()
 
 
 class NodeKiller(Watcher):
@@ -71,7 +81,7 @@ class NodeKiller(Watcher):
             if job is None or job.role != "pretrain" or not step:
                 continue
             (self.after if self.is_dead else self.before).append(step)
-            if not self.is_dead and step > 10:
+            if not self.is_dead and step > 5:
                 assert len([other for other in jobs.values() if other is not None]) == NUM_NODES
                 self._cluster.remove_node(self._node_of("worker-2"), allow_graceful=False)
                 self.is_dead = True

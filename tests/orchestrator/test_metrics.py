@@ -150,6 +150,8 @@ def test_a_reignition_shows_how_far_it_is(searched: tuple[Path, Reader]) -> None
     samples = searched[1].during_reignition
     assert 0 < value_of(samples, "ray_spnas_reignition_epoch") <= 300
     assert value_of(samples, "ray_spnas_reignition_images_per_second") == 1  # as the stub says
+    assert value_of(samples, "ray_spnas_reignition_top1") == 0.5
+    assert 0 <= value_of(samples, "ray_spnas_reignition_seconds_left") < 300
     busy = [sample for sample in samples if sample.labels.get("state") == "busy"]
     assert busy and all(sample.value > 0 for sample in busy)
 
