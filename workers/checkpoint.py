@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from models.blob import pack, unpack
 from models.wording import brief
+from workers.optimization import parameters_of
 from workers.task import Task
 
 FORMAT = 1
@@ -257,7 +258,7 @@ class Continuation:
         if self._checkpoint is None:
             return 0, np.empty(0, dtype=np.int64)
         checkpoint, self._checkpoint = self._checkpoint, None
-        parameters = _parameters(optimizer)
+        parameters = parameters_of(optimizer)
         for number, saved in checkpoint.momentum.items():
             momentum = torch.empty_like(parameters[number], requires_grad=False)
             optimizer.state[parameters[number]]["momentum_buffer"] = momentum.copy_(saved)
@@ -313,7 +314,7 @@ class Continuation:
         draws: np.random.Generator,
     ) -> None:
         began = self._clock()
-        buffers = (optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in _parameters(optimizer))
+        buffers = (optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in parameters_of(optimizer))
         checkpoint = Checkpoint(
             fingerprint=self._fingerprint,
             step=step,
@@ -347,10 +348,6 @@ class Continuation:
             raise ValueError("checkpoint: its weights are not of this network")
         if checkpoint.generators.torch_cpu.shape != torch.get_rng_state().shape:
             raise ValueError("checkpoint: its generator is of another version of torch")
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _forms(state: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workers.checkpoint import Continuation
-from workers.optimization import build_optimizer, learning_rate, set_learning_rate
+from workers.optimization import build_optimizer, learning_rate, parameters_of, set_learning_rate
 from workers.settings import TrainingSettings
 from workers.task import CandidateFailure, OnProgress, Progress, ShouldStop, TrainingStopped
 from workers.world import World
@@ -91,7 +91,7 @@ def run_steps(
     batch_size, steps_per_epoch = _batches(settings, num_images)
     num_steps = settings.epochs * steps_per_epoch
     optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = parameters_of(optimizer)
     steps_before, order = continuation.begin(optimizer, draws, notes)
     network = world.wrap(model)
     started = reported = time.perf_counter()

@@ -9,16 +9,12 @@ import math
 import time
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 
-from workers.rank import Trained
+from workers.rank import Blob, Trained
 from workers.ranks import Ranks
 from workers.run_folder import Result, RunFolder
 from workers.task import CandidateFailure, NodeSettings, Progress, Task
-
-Blob = NDArray[np.uint8] | None
 
 
 class NodeWorker:
@@ -52,7 +48,7 @@ class NodeWorker:
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         return address
 
-    def run(self, task: Task, parent: Blob, backbone: Blob) -> Result | None:
+    def run(self, task: Task, parent: Blob | None, backbone: Blob | None) -> Result | None:
         """Train one task, store its weights, then its result, then answer.
 
         Of a gang, the first node does so; the others answer None, or raise `CandidateFailure`.

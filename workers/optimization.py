@@ -44,6 +44,11 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings, *, fused: bool
     return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=fused)
 
 
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """All that it trains, in its order."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters this rate."""
     for group in optimizer.param_groups:

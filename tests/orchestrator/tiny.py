@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from experiments.chaos.searches import TINY_DETECTOR
 from orchestrator.config import RunConfig, parse_config
 from orchestrator.trials import INCIDENTAL_COLUMNS
 
@@ -26,19 +27,7 @@ TINY: dict[str, Any] = {
         "max_stages": 4,
     },
     "parallel": {"max_subnets": 1, "n_stuck": 2, "in_flight": 2, "training": {"batch_size": 4}},
-    "detector": {
-        "pyramid_channels": 8,
-        "anchor_size": 8,
-        "head_channels": 16,
-        "rpn_pre_nms_train": 50,
-        "rpn_pre_nms_test": 50,
-        "rpn_post_nms_train": 30,
-        "rpn_post_nms_test": 20,
-        "rpn_batch": 32,
-        "roi_batch": 16,
-        "roi_size": 3,
-        "roi_sampling_ratio": 1,
-    },
+    "detector": TINY_DETECTOR,
     "data": {"format": "shapes", "num_train": 24, "num_val": 8, "image_size": 64},
     "training": {"epochs": 1, "batch_size": 8},
     "reignition": {
