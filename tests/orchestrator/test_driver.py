@@ -383,9 +383,9 @@ def start_search(config: Path, path: Path, log: Path) -> "subprocess.Popen[bytes
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "asked to end")])
 def test_a_driver_that_is_asked_to_go_says_what_goes_on_and_leaves_nobody_behind(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, reason: str, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path / "tiny.yaml", training={"epochs": 10_000})
     path, log = tmp_path / "run", tmp_path / "log"
@@ -398,7 +398,7 @@ def test_a_driver_that_is_asked_to_go_says_what_goes_on_and_leaves_nobody_behind
     assert process.wait() == 130
     assert log.read_text().endswith("interrupted. Nothing finished is lost; the same command goes on.\n")
     assert "Traceback" not in log.read_text() and "***" not in log.read_text()
-    assert [record["reason"] for record in records(path, "ended")] == ["interrupted"]
+    assert [record["reason"] for record in records(path, "ended")] == [reason]
     assert not RunLock(open_storage(path)).is_held()
     while any(Path(f"/proc/{pid}").exists() for pid in family):
         threading.Event().wait(0.05)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import random
 import signal
@@ -352,7 +353,8 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_begin_anew(pretraining: Tra
         pretraining(BrokenStore(reads=False))
 
 
-def test_every_phase_is_reported(training: Training) -> None:
+def test_every_phase_is_reported(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.loop.SECONDS_PER_REPORT", math.inf)
     watcher = Interruption()
     training(None, watcher)
     phases = [progress.phase for progress in watcher.told]

@@ -1,6 +1,7 @@
 """Training a detector: the same task gives the same bits, and a child starts where its parent stood."""
 
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -201,8 +202,9 @@ def test_a_loss_that_is_not_finite_is_the_candidates_failure(
 
 
 def test_progress_is_told_and_stopping_is_heard(
-    make_task: MakeTask, shapes: DetectionData, detector: DetectorSettings
+    make_task: MakeTask, shapes: DetectionData, detector: DetectorSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.loop.SECONDS_PER_REPORT", math.inf)
     told: list[Progress] = []
     task = make_task()
     task = make_task(training=task.training.merged({"epochs": 2}))

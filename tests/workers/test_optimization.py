@@ -14,6 +14,7 @@ from workers.optimization import build_optimizer, learning_rate
 from workers.seeding import seed_everything
 from workers.settings import TrainingSettings
 from workers.task import ignore_progress, never_stop
+from workers.world import alone
 
 
 def test_rate_warms_up_then_falls_to_the_last_one() -> None:
@@ -57,6 +58,7 @@ def test_fewer_images_than_a_batch_are_trained_at_the_rate_of_what_they_are() ->
         should_stop=never_stop,
         continuation=Continuation(None, fingerprint="", every_s=0),
         notes=(),
+        world=alone(),
     )
     assert model.weight.item() == pytest.approx(0.04)
 
