@@ -44,6 +44,8 @@ from workers.start_names import check_start_weights
 CHANGEABLE = (
     "budget.*",
     "fleet.num_workers",
+    "reignition.num_nodes",
+    "final.num_nodes",
     "fleet.label_selector*",
     "fleet.cpus_per_worker",
     "fleet.max_attempts",
@@ -228,11 +230,11 @@ class RunConfig(Settings):
                     f"{key}.batch_size",
                     f"{recipe.batch_size} can't be shared evenly by {num_ranks} ranks; use a multiple of that",
                 )
-            if recipe.batch_size == num_ranks > 1 and recipe.normalization == "batch":
+            if num_ranks > 1 and recipe.normalization == "batch":
                 raise _at(
                     "training.normalization",
-                    f"'batch' does not work with one image per rank, as the {name} recipe has; use sync, frozen or "
-                    "group",
+                    f"'batch' would give each of the {name} recipe's {num_ranks} ranks statistics of its own; use "
+                    "sync, frozen or group",
                 )
         kinds = {name: self.recipe(name).normalization for name in self.recipe_names()}
         if "group" in kinds.values() and set(kinds.values()) != {"group"}:

@@ -61,7 +61,7 @@ class _Losses:
 
     Attributes:
         count: one after the other without getting further.
-        unclear: in all, by nobody knows whose fault.
+        unclear: of these, by nobody knows whose fault.
         step: how far any of them had come.
         worker: where the last one was.
     """
@@ -111,7 +111,7 @@ class Driver:
         self._ending = ""
         self._table_due = 0.0
         self._stop_question_due = 0.0
-        self._num_up_told = 0
+        self._num_up_told: int | None = None
         self._nodes_note_due = 0.0
         self._waits_since = 0.0
 
@@ -266,7 +266,7 @@ class Driver:
                 continue
             idle = [name for name in idle if name not in workers]
             assigned.append((workers, self._task(index)))
-            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, "+".join(workers)))
+            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, workers))
             self.history.apply(turn[-1])
         return assigned
 
@@ -354,7 +354,7 @@ class Driver:
             self._waits_since = now
         what = f"{num_up} of {fleet.num_workers} workers are up"
         if num_up != self._num_up_told and now >= self._nodes_note_due:
-            missing = f"; each of the others waits for a node with {fleet.needs}" if num_up < fleet.num_workers else ""
+            missing = f"; each needs a node with {fleet.needs}" if num_up < fleet.num_workers else ""
             self.observer.note(what + missing)
             self._num_up_told, self._nodes_note_due = num_up, now + NODES_NOTE_EVERY_S
         if now - self._waits_since >= 60 * fleet.wait_minutes:
@@ -372,8 +372,9 @@ class Driver:
         losses = self._losses.setdefault(task.index, _Losses())
         step = completion.progress.step if completion.progress else 0
         # A long training may lose many nodes, as long as it gets on between them.
-        losses.count = 1 if step > losses.step else losses.count + 1
-        losses.step = max(step, losses.step)
+        if step > losses.step:
+            losses.count, losses.unclear, losses.step = 0, 0, step
+        losses.count += 1
         losses.unclear += fault == "unclear"
         losses.worker = worker
         if losses.unclear >= MAX_UNCLEAR:  # once may be the node's fault, twice is the candidate's
@@ -433,8 +434,8 @@ class Driver:
         return self.history.worker_seconds / 3600 * (fleet.gpus_per_worker or fleet.cpus_per_worker)
 
     def _show(self) -> None:
-        for worker in self._fleet.watch():
-            self.observer.note(f"{worker} does not answer; it is ended and started anew")
+        for event in self._fleet.watch():
+            self.observer.note(event)
         pending = self.history.state.pending
         jobs = {name: pending[task.index] if task else None for name, task in self._fleet.tasks.items()}
         self.observer.working(self.history, jobs, self._fleet.progress)

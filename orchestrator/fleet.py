@@ -9,6 +9,7 @@ Invariants:
   and then all the others are taken off it.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ import ray.exceptions
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.termination import STOP_S
+from workers import ranks
 from workers.failures import CAUSES, classify, describe
 from workers.node import NodeActor
 from workers.run_folder import Result
@@ -32,6 +34,8 @@ from workers.task import Gang, NodeSettings, Progress, Task
 REACH_S = 10.0
 RETRY_S = 0.5
 GRACE_S = 5.0
+CAUSE_S = 2 * ranks.CAUSE_S  # nodes find theirs among their ranks first
+DRAIN_QUESTION_EVERY_S = 5.0
 MAX_FAILED_STARTS = 3
 GANG_PORTS = range(29400, 31400)
 """Where the ranks of several nodes meet; a firewall between nodes has to let them through."""
@@ -57,6 +61,8 @@ class _Worker:
     Attributes:
         actor: its handle.
         host: its node's address, once it has answered.
+        node_id: its node's name in Ray, once it has answered.
+        is_asked_to_leave: whether its task has been asked to stop because its node is drained.
         ready: the answer we wait for before it gets a task; None if it has to be asked (again).
         is_up: whether it has answered.
         failed_starts: how often in a row it answered that it can't.
@@ -70,6 +76,8 @@ class _Worker:
 
     actor: Any
     host: str = ""
+    node_id: str = ""
+    is_asked_to_leave: bool = False
     ready: ray.ObjectRef[Any] | None = None
     is_up: bool = False
     failed_starts: int = 0
@@ -137,6 +145,7 @@ class Fleet:
     def __init__(self, config: FleetConfig, settings: NodeSettings, run_name: str) -> None:
         """Ask for the actors; they start in the background."""
         self._unreachable_s = 60 * config.unreachable_minutes
+        self._drain_question_due = 0.0
         self._workers: dict[str, _Worker] = {}
         for number in range(config.num_workers):
             name = f"worker-{number}"
@@ -178,9 +187,7 @@ class Fleet:
     ) -> None:
         """Give a task to an idle worker, or to several as a gang; the blobs travel by reference."""
         label = f"{role}[{task.index} {task.spec.architecture}]"
-        first = self._workers[names[0]]
-        # Another attempt meets at another port, should this one be taken.
-        address = f"{first.host}:{Random(task.name).choice(GANG_PORTS)}"
+        address = self._meeting_place(self._workers[names[0]], task) if len(names) > 1 else ""
         for number, name in enumerate(names):
             worker = self._workers[name]
             assert worker.is_up and worker.task is None, f"{name} is not idle"
@@ -210,28 +217,55 @@ class Fleet:
     def watch(self) -> list[str]:
         """Ask busy workers how far they are, take the answers to earlier questions, and end who has not answered.
 
-        Never blocks.
+        Workers leave nodes that are drained, after a checkpoint of what they do.
 
         Returns:
-            The workers that were ended; their tasks come back as lost.
+            What an operator should know of it. The tasks of workers that were ended or asked to leave come back as
+            lost.
         """
-        ended = []
+        events = self._leave_drained_nodes()
         for name, worker in self._workers.items():
             if worker.task is None:
                 worker.status = None
             elif worker.status is None:
                 worker.status, worker.asked_at = worker.actor.status.remote(), time.monotonic()
             elif ray.wait([worker.status], timeout=0)[0]:
-                try:
-                    worker.progress = ray.get(worker.status)
-                except ray.exceptions.RayError:
-                    worker.progress = None
+                with contextlib.suppress(ray.exceptions.RayError):  # what it told before still counts
+                    worker.progress = ray.get(worker.status) or worker.progress
                 worker.status = None
             elif time.monotonic() - worker.asked_at > self._unreachable_s:
                 ray.kill(worker.actor, no_restart=False)
                 worker.asked_at = time.monotonic()
-                ended.append(name)
-        return ended
+                events.append(f"{name} does not answer; it is ended and started anew")
+        return events
+
+    def _leave_drained_nodes(self) -> list[str]:
+        """Stop what runs on nodes that Ray drains, then have their workers started elsewhere."""
+        if time.monotonic() < self._drain_question_due:
+            return []
+        self._drain_question_due = time.monotonic() + DRAIN_QUESTION_EVERY_S
+        drained = ray._private.state.state.get_draining_nodes()
+        events = []
+        for name, worker in self._workers.items():
+            if worker.node_id not in drained:
+                continue
+            if worker.task is None:
+                ray.kill(worker.actor, no_restart=False)
+                worker.is_up, worker.ready, worker.node_id = False, None, ""
+                events.append(f"{name} leaves its node, which is drained, and waits for another")
+            elif not worker.is_asked_to_leave:
+                worker.actor.request_stop.remote()
+                worker.is_asked_to_leave = True
+        return events
+
+    @staticmethod
+    def _meeting_place(first: _Worker, task: Task) -> str:
+        """host:port on a gang's first node."""
+        with contextlib.suppress(ray.exceptions.RayError):  # it may have been started again elsewhere, unnoticed
+            first.host, first.node_id = ray.get(first.actor.whereabouts.remote(), timeout=REACH_S)
+        # Another attempt meets at another port, should this one be taken.
+        port = Random(task.name).choice(GANG_PORTS)
+        return f"[{first.host}]:{port}" if ":" in first.host else f"{first.host}:{port}"
 
     def close(self) -> None:
         """End the actors; what they are doing ends at its next step with a checkpoint, or after a time without one."""
@@ -256,7 +290,7 @@ class Fleet:
         if ref == worker.ready:
             worker.ready = None
             try:
-                worker.host = ray.get(ref)
+                worker.host, worker.node_id = ray.get(ref)
                 worker.is_up, worker.failed_starts = True, 0
             except ray.exceptions.ActorUnavailableError:
                 worker.ask_again_at = time.monotonic() + RETRY_S  # it is being started again
@@ -269,39 +303,61 @@ class Fleet:
         task = worker.task
         if task is None:  # of a gang that came back a moment ago
             return None
-        progress = worker.progress
+        told = [other.progress for other in self._workers.values() if _has(other, task) and other.progress]
+        progress = max(told, key=lambda each: each.step, default=None)
         worker.task = worker.answer = worker.progress = None
+        worker.is_asked_to_leave = False
         try:
             result = ray.get(ref)
-        except Exception as error:  # classified by `failures`
-            error = self._cause(task, error)
+        except Exception as first_error:  # classified by `failures`
+            culprit, cause = self._cause(task, name, first_error)
             self._disband(task, end=True)
-            if isinstance(error, ray.exceptions.RayActorError):
+            worker.is_up = False  # its ranks have ended, and it may not be where it was
+            if isinstance(cause, ray.exceptions.RayActorError):
                 for other in self._workers.values():
                     if other.task is None:  # what took this one may have taken others: they answer before the next task
                         other.is_up = False
-            return Completion(task=task, worker=name, error=error, progress=progress)
+            return Completion(task=task, worker=culprit, error=cause, progress=progress)
         if result is None:  # of a helper, which is done before the first
             return None
-        self._disband(task, end=False)
+        self._disband(task, end=result.status != "completed")
         return Completion(task=task, worker=name, result=result)
 
-    def _cause(self, task: Task, error: Exception) -> Exception:
-        """Of the errors of a gang the one that counts: where one node fails, the others lose it and fail, too."""
-        others = [other.answer for other in self._workers.values() if other.task and other.task.name == task.name]
-        errors = [error]
-        for answer in ray.wait(others, num_returns=len(others), timeout=GRACE_S)[0] if others else ():
+    def _cause(self, task: Task, name: str, error: Exception) -> tuple[str, Exception]:
+        """Of the errors of a gang the one that counts: where one node fails, the others lose it and fail, too.
+
+        Args:
+            task: the gang's.
+            name: the worker that failed first.
+            error: what it raised.
+
+        Returns:
+            The worker, and what it raised.
+        """
+        answers = {other.answer: each for each, other in self._workers.items() if _has(other, task)}
+        errors = [(name, error)]
+        for answer in ray.wait(list(answers), num_returns=len(answers), timeout=CAUSE_S)[0] if answers else ():
             try:
                 ray.get(answer)
-            except Exception as other_error:  # noqa: PERF203  # any of them may be the cause
-                errors.append(other_error)
-        return min(errors, key=lambda each: CAUSES.index(classify(each)[0]))
+            except Exception as other_error:  # any of them may be the cause
+                errors.append((answers[answer], other_error))
+        return min(errors, key=lambda each: _place_as_cause(each[1]))
 
     def _disband(self, task: Task, *, end: bool) -> None:
         """Take a gang's other workers off its task; they get the next once they have answered again."""
         for worker in self._workers.values():
-            if worker.task is not None and worker.task.name == task.name:
+            if _has(worker, task):
                 if end:
-                    worker.actor.end.remote()
+                    worker.actor.end.remote(task.name)
                 worker.task = worker.answer = worker.progress = None
                 worker.is_up = False
+
+
+def _has(worker: _Worker, task: Task) -> bool:
+    """Whether it does this task, maybe with others."""
+    return worker.task is not None and worker.task.name == task.name
+
+
+def _place_as_cause(error: Exception) -> tuple[bool, int]:
+    """The least is what came first: the loss of a node, then what is most the training's own."""
+    return not isinstance(error, ray.exceptions.RayActorError), CAUSES.index(classify(error)[0])

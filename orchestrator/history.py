@@ -6,7 +6,7 @@ after every told record the state must be the one the record names.
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
@@ -22,6 +22,7 @@ from orchestrator.trials import Trials, seconds_of
 from workers.run_folder import Result, RunFolder, WeightsFile
 from workers.task import attempt_name
 
+GANG_SEPARATOR = "+"
 MOST_WEIGHTS = 256
 """Weights that may be remembered beside those of a search's state, before the dead ones are forgotten."""
 
@@ -41,7 +42,7 @@ class History:
         weights: where the told jobs' weights are, those of live ones at least.
         baselines: (job, score) of every baseline there has been, in order.
         candidates: indices of the candidates decided so far.
-        worker_seconds: time that told jobs took on their workers.
+        worker_seconds: time that told jobs took on their workers, all of a gang's counted.
         ended: why the last driver ended, "" while it has not.
     """
 
@@ -57,6 +58,7 @@ class History:
     candidates: list[int] = field(default_factory=list)
     worker_seconds: float = 0.0
     ended: str = ""
+    _num_workers: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def fold(cls, config: RunConfig, journal: Journal) -> "History":
@@ -116,6 +118,7 @@ class History:
             case "dispatched":
                 self.attempts.setdefault(record["index"], []).append(_attempt_name(record))
                 self.last_dispatched = max(self.last_dispatched, record["index"])
+                self._num_workers[record["index"]] = len(record["worker"].split(GANG_SEPARATOR))
             case "rejected":
                 self.rejected[record["index"]] = record["attempt"]
             case "told":
@@ -123,7 +126,7 @@ class History:
                 self.attempts.pop(index, None)
                 self.rejected.pop(index, None)
                 seconds = seconds_of(result)
-                self.worker_seconds += seconds
+                self.worker_seconds += seconds * self._num_workers.pop(index, 1)
                 if record["outcome"]["status"] == "completed" and result["attempt"] == 0:
                     # Later attempts go on from checkpoints, so their time may be a small part of the training's.
                     row = self.trials.rows[index]
@@ -182,15 +185,15 @@ def decided_record(job: Job) -> Record:
     return {"type": "decided", "time": time.time(), "job": job.to_dict()}
 
 
-def dispatched_record(index: int, attempt: int, epoch: int, worker: str) -> Record:
-    """The record of an attempt that is about to begin."""
+def dispatched_record(index: int, attempt: int, epoch: int, workers: Sequence[str]) -> Record:
+    """The record of an attempt that is about to begin, on one worker or on several together."""
     return {
         "type": "dispatched",
         "time": time.time(),
         "index": index,
         "attempt": attempt,
         "epoch": epoch,
-        "worker": worker,
+        "worker": GANG_SEPARATOR.join(workers),
     }
 
 

@@ -30,6 +30,7 @@ def node_settings(config: RunConfig, folder: str, trainer: str) -> NodeSettings:
         detector=config.detector,
         max_stages=config.serial.max_stages,
         num_ranks=config.fleet.num_ranks,
+        has_gpus=config.fleet.gpus_per_worker > 0,
         trainer=trainer,
     )
 

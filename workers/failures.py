@@ -96,11 +96,12 @@ ENDED_BY_SOMEBODY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUI
 """Signals that ask a process to go. SIGKILL is not among them: the kernel sends it to who takes too much memory."""
 
 
-def fault_of_exit(code: int) -> tuple[Fault, str]:
+def fault_of_exit(code: int, *, is_alone: bool = True) -> tuple[Fault, str]:
     """Whose fault it is that a rank's process ended by itself, and the reason in one line.
 
     Args:
         code: what `subprocess` gives: an exit code, or a signal's number below zero.
+        is_alone: whether it trained without others. NCCL aborts a rank that has lost another one.
     """
     if code >= 0:
         return "unclear", f"its process ended with exit code {code}"
@@ -108,7 +109,8 @@ def fault_of_exit(code: int) -> tuple[Fault, str]:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    fault: Fault = "infrastructure" if -code in ENDED_BY_SOMEBODY else "unclear"
+    is_effect = -code == signal.SIGABRT and not is_alone
+    fault: Fault = "infrastructure" if is_effect or -code in ENDED_BY_SOMEBODY else "unclear"
     hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
     return fault, f"its process was ended by {name}{hint}"
 

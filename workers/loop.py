@@ -93,12 +93,18 @@ def run_steps(
     optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
     parameters = parameters_of(optimizer)
     steps_before, order = continuation.begin(optimizer, draws, notes)
+    if not world.agrees(steps_before):
+        raise OSError(
+            f"ranks have found different checkpoints, this one that of step {steps_before}; every node must see the "
+            "same storage"
+        )
     network = world.wrap(model)
     started = reported = time.perf_counter()
     for step in range(steps_before, num_steps):
         epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
         if world.any(should_stop()):
-            continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
+            if world.is_first:
+                continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
             world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
             raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
         if number == 1:
@@ -134,9 +140,10 @@ def run_steps(
                     seconds_left=(num_steps - step - 1) * (now - started) / (step + 1 - steps_before),
                 )
             )
-        continuation.after_step(
-            step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
-        )
+        if world.is_first:  # it does so for all
+            continuation.after_step(
+                step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
+            )
 
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:

@@ -6,6 +6,7 @@ Invariant: weights and result are in storage before `run` returns, so an attempt
 """
 
 import math
+import threading
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ import ray
 from workers.rank import Blob, Trained
 from workers.ranks import Ranks
 from workers.run_folder import Result, RunFolder
-from workers.task import CandidateFailure, NodeSettings, Progress, Task
+from workers.task import CandidateFailure, NodeSettings, Progress, Task, TrainingStopped
 
 
 class NodeWorker:
@@ -27,13 +28,15 @@ class NodeWorker:
         self._folder: RunFolder | None = None
         self._ranks: Ranks | None = None
         self._progress: Progress | None = None
+        self._changing = threading.Lock()
+        self._ended = ""
 
     def __repr__(self) -> str:
         """The name that Ray's dashboard and logs show."""
         return self._name
 
-    def ready(self) -> str:
-        """Answers once a task can be taken, with the node's address.
+    def ready(self) -> tuple[str, str]:
+        """Answers once a task can be taken, with `whereabouts`.
 
         Raises:
             AttemptLost: if they can't be started.
@@ -45,8 +48,7 @@ class NodeWorker:
         except BaseException:
             self._end_ranks()
             raise
-        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return address
+        return _whereabouts()
 
     def run(self, task: Task, parent: Blob | None, backbone: Blob | None) -> Result | None:
         """Train one task, store its weights, then its result, then answer.
@@ -63,6 +65,8 @@ class NodeWorker:
             OSError: if storage fails.
             TrainingStopped: after `request_stop`.
         """
+        if task.name == self._ended:
+            raise TrainingStopped("ended before it began")
         is_helper = task.gang is not None and task.gang.node_rank > 0
         started_at, begun = time.time(), time.monotonic()
         self._progress = None
@@ -109,14 +113,24 @@ class NodeWorker:
         return self._progress
 
     @ray.method(concurrency_group="control")
+    def whereabouts(self) -> tuple[str, str]:
+        """The node's address, and its name in Ray."""
+        return _whereabouts()
+
+    @ray.method(concurrency_group="control")
     def request_stop(self) -> None:
         """End the task under way at its next step, without a result."""
         if self._ranks is not None:
             self._ranks.request_stop()
 
     @ray.method(concurrency_group="control")
-    def end(self) -> None:
-        """End the ranks; what they are doing is lost, but for its checkpoint."""
+    def end(self, task_name: str = "") -> None:
+        """End the ranks; what they are doing is lost, but for its checkpoint.
+
+        Args:
+            task_name: of the task that is meant; should it come only now, it does not begin.
+        """
+        self._ended = task_name
         self._end_ranks()
 
     def _open_folder(self) -> RunFolder:
@@ -125,19 +139,27 @@ class NodeWorker:
         return self._folder
 
     def _living_ranks(self) -> Ranks:
-        if self._ranks is not None and not self._ranks.are_alive:  # it was killed while it had nothing to do
-            self._end_ranks()
-        if self._ranks is None:
-            self._ranks = Ranks(self._settings)
-        return self._ranks
+        with self._changing:  # new ranks start only when the old ones have given their devices back
+            if self._ranks is not None and not self._ranks.are_alive:  # one was killed while it had nothing to do
+                self._ranks.kill()
+                self._ranks = None
+            if self._ranks is None:
+                self._ranks = Ranks(self._settings)
+            return self._ranks
 
     def _end_ranks(self) -> None:
-        ranks, self._ranks = self._ranks, None
-        if ranks is not None:
-            ranks.kill()
+        with self._changing:
+            if self._ranks is not None:
+                self._ranks.kill()
+                self._ranks = None
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
+
+
+def _whereabouts() -> tuple[str, str]:
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return address, ray.get_runtime_context().get_node_id()
 
 
 # Restarted by Ray whenever it dies, but never re-run by Ray: what was lost is the driver's to decide.

@@ -48,11 +48,10 @@ Blob = NDArray[np.uint8]
 class Checkpoints:
     """Where the attempts at one job keep their half-finished training."""
 
-    def __init__(self, folder: RunFolder, task: Task, *, may_write: bool = True) -> None:
-        """Write under the task's own name, if at all; read its or an earlier attempt's."""
+    def __init__(self, folder: RunFolder, task: Task) -> None:
+        """Write under the task's own name; read its or an earlier attempt's."""
         self._folder = folder
         self._task = task
-        self._may_write = may_write
 
     def read(self) -> bytes | None:
         """The newest attempt's checkpoint, None where none has any."""
@@ -63,9 +62,8 @@ class Checkpoints:
         return None
 
     def write(self, data: bytes) -> None:
-        """Replace this attempt's checkpoint; one rank does it for all."""
-        if self._may_write:
-            self._folder.write_checkpoint(self._task.name, data)
+        """Replace this attempt's checkpoint."""
+        self._folder.write_checkpoint(self._task.name, data)
 
 
 class Trainer(Protocol):
@@ -143,14 +141,15 @@ def _train(
 ) -> Trained | Helped | Failed | Stopped:
     begun = time.monotonic()
     is_first = place is None or place.rank == 0
+    reports = place is None or place.local_rank == 0  # its node worker takes silence for a hang
     try:
         result = trainer.train(
             task,
             place,
             parent,
             backbone,
-            Checkpoints(folder, task, may_write=is_first),
-            on_progress=connection.send if is_first else ignore_progress,
+            Checkpoints(folder, task),
+            on_progress=connection.send if reports else ignore_progress,
             should_stop=connection.poll,  # the only word that comes during a training is to stop
         )
         if not is_first:

@@ -29,6 +29,8 @@ from workers.task import AttemptLost, CandidateFailure, NodeSettings, OnProgress
 TICK_S = 1.0
 START_S = 900.0
 END_S = 60.0
+CAUSE_S = 5.0
+"""How long ranks that lose one another have to say why: the first to speak may be the last to know."""
 
 
 class Rank:
@@ -41,7 +43,7 @@ class Rank:
             [sys.executable, "-P", "-c", "from workers.rank import main; main()", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env=os.environ | _environment(settings),
         )
         theirs.close()
         self._guard = subprocess.Popen(
@@ -69,8 +71,11 @@ class Rank:
         """Whether it has sent something, or has ended."""
         return self.connection.poll() or not self.is_alive  # a child of its may hold its end of the pipe open
 
-    def receive(self) -> object:
+    def receive(self, *, is_alone: bool = True) -> object:
         """What it has sent.
+
+        Args:
+            is_alone: whether it trains without others, which it could lose.
 
         Raises:
             AttemptLost: if it has ended instead.
@@ -83,7 +88,7 @@ class Rank:
         except subprocess.TimeoutExpired:
             self.say_where()  # a thread, or a device's library, keeps it from its end
             raise AttemptLost("unclear", f"its process hung up, but did not end within {END_S:g} s") from None
-        fault, reason = fault_of_exit(code)
+        fault, reason = fault_of_exit(code, is_alone=is_alone)
         raise AttemptLost(fault, reason)
 
     def say_where(self) -> None:
@@ -91,16 +96,30 @@ class Rank:
         self._process.send_signal(signal.SIGUSR1)
 
     def kill(self) -> None:
-        """End it, with all that it has started; nothing happens the second time."""
+        """End it, with all that it has started; `wait` has to follow."""
+        if not self.connection.closed:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Return once it has ended, and let go of it; nothing happens the second time."""
         if self.connection.closed:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self._guard.communicate(guard.RELEASE)
         with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a dead device can't be ended
             self._process.wait(timeout=END_S)
         self.connection.close()
+
+
+def _environment(settings: NodeSettings) -> dict[str, str]:
+    """What a rank's environment has otherwise than its node worker's."""
+    values = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    if not settings.has_gpus:
+        values["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides only from those that have some the others'
+    if "OMP_NUM_THREADS" in os.environ:  # Ray sets it to the CPUs of all ranks together
+        values["OMP_NUM_THREADS"] = str(max(1, int(os.environ["OMP_NUM_THREADS"]) // settings.num_ranks))
+    return values
 
 
 class Ranks:
@@ -161,6 +180,8 @@ class Ranks:
         """End them, with all that they have started; nothing happens the second time."""
         for rank in self._ranks:
             rank.kill()
+        for rank in self._ranks:
+            rank.wait()
 
     def _places(self, task: Task) -> list[Place | None]:
         """Where each rank stands among all; None for one that is alone."""
@@ -183,14 +204,14 @@ class Ranks:
             multiprocessing.connection.wait([rank.connection for rank in training], TICK_S)
             for rank in [rank for rank in training if rank.has_news()]:
                 alive_at = time.monotonic()
-                match self._message(rank):
+                match self._message(rank, task):
                     case Progress() as progress:
                         on_progress(progress)
                         continue
                     case Trained() as trained:
                         pass
                     case Failed() | Stopped() as end:
-                        self._raise(end, [other for other in training if other is not rank])
+                        self._raise(task, end, [other for other in training if other is not rank])
                 training.remove(rank)
             now = time.monotonic()
             if task.deadline_s is not None and now - begun >= task.deadline_s:
@@ -199,22 +220,23 @@ class Ranks:
                 self._give_up(f"gave no sign of life for {task.stall_s:g} s")
         return trained
 
-    def _message(self, rank: Rank) -> object:
+    def _message(self, rank: Rank, task: Task) -> object:
         try:
-            return rank.receive()
+            return rank.receive(is_alone=task.gang is None and len(self._ranks) == 1)
         except AttemptLost as lost:
             return Failed(fault=lost.fault, reason=lost.reason)
 
-    def _raise(self, end: Failed | Stopped, others: list[Rank]) -> NoReturn:
+    def _raise(self, task: Task, end: Failed | Stopped, others: list[Rank]) -> NoReturn:
         """Raise what ended the task: where one rank fails the others lose it, so it is the cause that counts."""
         ends = [end]
-        until = time.monotonic() + TICK_S
-        while others and time.monotonic() < until:
+        until = time.monotonic() + CAUSE_S
+        while others and not isinstance(ends[-1], Stopped) and time.monotonic() < until:
             multiprocessing.connection.wait([rank.connection for rank in others], TICK_S)
             for rank in [rank for rank in others if rank.has_news()]:
-                if isinstance(message := self._message(rank), Failed | Stopped):
-                    ends.append(message)
+                if not isinstance(message := self._message(rank, task), Progress):
                     others.remove(rank)
+                    if isinstance(message, Failed | Stopped):
+                        ends.append(message)
         if any(isinstance(end, Stopped) for end in ends):
             raise TrainingStopped("asked to stop")
         cause = min((end for end in ends if isinstance(end, Failed)), key=lambda end: CAUSES.index(end.fault))

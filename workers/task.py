@@ -36,6 +36,7 @@ class NodeSettings:
         detector: everything but the backbone.
         max_stages: levels of the pyramid.
         num_ranks: processes that train together on each node, one for each GPU.
+        has_gpus: whether they may use the GPUs that they see.
         trainer: what its ranks train with, as module:class; see `workers.rank.Trainer`.
     """
 
@@ -45,6 +46,7 @@ class NodeSettings:
     detector: DetectorSettings
     max_stages: int
     num_ranks: int = 1
+    has_gpus: bool = True
     trainer: str = NETWORK_TRAINER
 
 

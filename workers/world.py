@@ -68,6 +68,10 @@ class World:
         """Whether it is so for any rank."""
         return flag if self.size == 1 else self._sum(float(flag)) > 0
 
+    def agrees(self, number: int) -> bool:
+        """Whether it is the same for all ranks."""
+        return not self.any(self.mean(number) != number)
+
     def wait(self) -> None:
         """Return once every rank has come to this point."""
         self.any(False)

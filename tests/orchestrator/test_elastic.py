@@ -1,5 +1,7 @@
 """A fleet whose nodes come and go, with stub training on fake nodes."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from orchestrator.runs import open_run
 from orchestrator.search.protocol import Job
 from orchestrator.trials import INCIDENTAL_COLUMNS
 from tests.orchestrator.test_driver import Watcher, records
-from tests.orchestrator.test_gangs import FAST_HEALTH_CHECKS
+from tests.orchestrator.test_gangs import FAST_HEALTH_CHECKS, node_id_of
 from workers.storage import open_storage
 from workers.task import Progress
 
@@ -94,6 +96,32 @@ def test_nodes_that_leave_charge_no_candidate(cluster: Cluster, tmp_path: Path) 
     assert set(history_of(tmp_path / "shrunk")["status"]) == {"completed"}
     run(config_of(num_workers=1), tmp_path / "one", Watcher())
     pd.testing.assert_frame_equal(history_of(tmp_path / "shrunk"), history_of(tmp_path / "one"), check_exact=True)
+
+
+def test_a_node_that_is_drained_is_emptied_and_charges_no_candidate(cluster: Cluster, tmp_path: Path) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+
+    def drain() -> None:
+        command = [
+            str(Path(sys.executable).with_name("ray")),
+            "drain-node",
+            f"--address={cluster.address}",
+            f"--node-id={node_id_of('worker-1')}",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message=maintenance",
+            "--deadline-remaining-seconds=3600",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
+    watcher = Operator(2, drain)
+    config = config_of(num_steps=20, num_workers=2)
+    assert run(config, tmp_path / "drained", watcher) == "the search is complete"
+    left = next(number for number, note in enumerate(watcher.notes) if "leaves its node, which is drained" in note)
+    assert watcher.notes[left].startswith("worker-1")
+    assert set(history_of(tmp_path / "drained")["status"]) == {"completed"}
+    run(config_of(num_steps=20, num_workers=1), tmp_path / "one", Watcher())
+    pd.testing.assert_frame_equal(history_of(tmp_path / "drained"), history_of(tmp_path / "one"), check_exact=True)
 
 
 def test_no_node_is_a_wait_with_a_reason_up_to_the_limit(cluster: Cluster, tmp_path: Path) -> None:

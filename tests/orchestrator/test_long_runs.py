@@ -61,7 +61,7 @@ class LongRun:
         while len(history.state.population) < num_told:
             while isinstance(job := history.algorithm.decide(history.state), Job):
                 self._take(decided_record(job))
-                self._take(dispatched_record(index=job.index, attempt=0, epoch=1, worker=f"worker-{job.index % 16}"))
+                self._take(dispatched_record(index=job.index, attempt=0, epoch=1, workers=[f"worker-{job.index % 16}"]))
             result = self._result(min(history.state.pending))
             score = result.metrics["AP"]
             outcome = Outcome(index=result.index, status="completed", score=score, metrics=result.metrics)

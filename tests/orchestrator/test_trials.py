@@ -69,16 +69,16 @@ def trials() -> Trials:
     table = Trials((64, 96))
     for record in (
         decided_record(job(0, role="start", recipe="start")),
-        dispatched_record(0, 0, 1, "worker-0"),
+        dispatched_record(0, 0, 1, ["worker-0"]),
         told(0, 0.5, baseline=0, best=0),
         decided_record(job(1, parent=0, morphs=MORPHS, spec=apply_all(START, MORPHS), seed=(7, 0, 0))),
         decided_record(job(2, parent=0, backbone=0)),
-        dispatched_record(1, 0, 1, "worker-0"),
-        dispatched_record(2, 0, 1, "worker-1"),
-        dispatched_record(1, 1, 1, "worker-1"),
+        dispatched_record(1, 0, 1, ["worker-0"]),
+        dispatched_record(2, 0, 1, ["worker-1"]),
+        dispatched_record(1, 1, 1, ["worker-1"]),
         told(1, 0.7, baseline=1, best=1, attempt=1, notes=("a fresh predictor", "clipped")),
         decided_record(job(3)),
-        dispatched_record(3, 0, 1, "worker-0"),
+        dispatched_record(3, 0, 1, ["worker-0"]),
         told(2, None, baseline=1, best=1),
         decided_record(job(4)),
     ):

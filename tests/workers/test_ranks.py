@@ -17,7 +17,7 @@ from tests.workers.rank_trainers import CHILDREN
 from workers.ranks import Ranks
 from workers.run_folder import RunFolder
 from workers.settings import DetectorSettings, ShapesData, TrainingSettings
-from workers.task import AttemptLost, CandidateFailure, NodeSettings, Progress, Task, TrainingStopped
+from workers.task import AttemptLost, CandidateFailure, Gang, NodeSettings, Progress, Task, TrainingStopped
 
 SIGNALS = [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTERM]
 
@@ -97,6 +97,20 @@ def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(
         )
     ]
     assert counts == [1, 2, 3, 1]
+
+
+def test_each_node_of_a_gang_has_a_rank_that_tells_of_its_progress(ranks: Ranks) -> None:
+    """Its node worker would take it for hung otherwise."""
+    gang = Gang(node_rank=1, num_nodes=2, address="127.0.0.1:29400")
+    with pytest.raises(TrainingStopped):
+        ranks.train(task_of("wait", gang=gang, stall_s=60), None, None, lambda progress: ranks.request_stop())
+
+
+def test_a_rank_that_aborts_beside_others_may_have_lost_one_of_them(ranks: Ranks) -> None:
+    gang = Gang(node_rank=0, num_nodes=2, address="127.0.0.1:29400")
+    with pytest.raises(AttemptLost, match="SIGABRT") as lost:
+        ranks.train(task_of(f"signal {signal.SIGABRT.value}", gang=gang), None, None, ignore)
+    assert lost.value.fault == "infrastructure"
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def test_folding_remembers_attempts_rejections_weights_and_baselines(tmp_path: P
     records = recorder.records
     cut = next(p for p, record in enumerate(records) if record["type"] == "told" and record["outcome"]["index"] == 2)
     extra = [
-        dispatched_record(2, 0, 1, "worker-0"),
-        dispatched_record(2, 1, 1, "worker-1"),
+        dispatched_record(2, 0, 1, ["worker-0"]),
+        dispatched_record(2, 1, 1, ["worker-1"]),
         {"type": "rejected", "time": 0.0, "index": 2, "attempt": 0},
         {"type": "ended", "time": 0.0, "reason": "stopped as asked"},
     ]
