@@ -5,10 +5,11 @@ the ReLU of branch + shortcut, hence never negative; no block changes its input,
 work in place on what the block itself made.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -41,9 +42,24 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         return normalized
 
 
-def _sum_over_ranks(x: Tensor) -> Tensor:
+class _SumOverRanks(torch.autograd.Function):
     """The sum, through which gradients flow back to every rank."""
-    total: Tensor = all_reduce(x)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(x)
     return total
 
 

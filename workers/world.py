@@ -58,7 +58,7 @@ class World:
             return model
         if self.device.type == "cuda" and any(isinstance(part, SynchronizedBatchNorm) for part in model.modules()):
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # in place, same parameters
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        return DistributedDataParallel(model, forward_sync_buffers=False)
 
     def mean(self, value: float) -> float:
         """The mean over all ranks."""
