@@ -40,33 +40,52 @@ def short_folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture
-def hosts(short_folder: Path) -> Iterator[list[Host]]:
-    """Three hosts; the first is the head, where the driver runs, and trains nothing."""
-    with network(3) as hosts, contextlib.ExitStack() as stack:
-        processes: list[subprocess.Popen[bytes]] = []
-        for number, host in enumerate(hosts):
-            as_head = [
+class Nodes:
+    """A Ray node on each host; the first is the head, where the driver runs, and trains nothing."""
+
+    def __init__(self, hosts: list[Host], folder: Path, stack: contextlib.ExitStack) -> None:
+        self.hosts = hosts
+        self._folder = folder
+        self._stack = stack
+        self._processes = [self._start(number) for number in range(len(hosts))]
+
+    def cut(self, number: int) -> None:
+        """Cut a host off."""
+        self.hosts[number].cut()
+
+    def restore(self, number: int) -> None:
+        """Mend its link. Its Ray has been given up and ends when it hears of it; whatever watches it starts another."""
+        self.hosts[number].restore()
+        self._processes[number].wait()
+        self._processes[number] = self._start(number)
+
+    def _start(self, number: int) -> "subprocess.Popen[bytes]":
+        host, head = self.hosts[number], self.hosts[0]
+        if number == 0:
+            place = [
                 "--head",
                 f"--port={PORT}",
                 "--num-cpus=0",
                 "--include-dashboard=false",
-                f"--temp-dir={short_folder / 'r'}",
+                f"--temp-dir={self._folder / 'r'}",
                 f"--system-config={json.dumps(FAST_HEALTH_CHECKS)}",
             ]
-            as_node = [f"--address={hosts[0].address}:{PORT}", "--num-cpus=1"]
-            command = [
-                str(Path(sys.executable).with_name("ray")),
-                "start",
-                "--block",
-                *(as_node if number else as_head),
-                f"--node-ip-address={host.address}",
-                "--object-store-memory=80000000",
-            ]
-            log = short_folder / f"host{number}.log"
-            processes.append(stack.enter_context(ended(host.start(command, log))))
-            wait_until(lambda: "Ray runtime started" in log.read_text(), processes)  # noqa: B023
-        yield hosts
+        else:
+            place = [f"--address={head.address}:{PORT}", "--num-cpus=1"]
+        ray = str(Path(sys.executable).with_name("ray"))
+        options = [f"--node-ip-address={host.address}", "--object-store-memory=80000000"]
+        log = self._folder / f"host{number}.log"
+        log.unlink(missing_ok=True)
+        process = self._stack.enter_context(ended(host.start([ray, "start", "--block", *place, *options], log)))
+        wait_until(lambda: "Ray runtime started" in log.read_text(), [process])
+        return process
+
+
+@pytest.fixture
+def nodes(short_folder: Path) -> Iterator[Nodes]:
+    """Three of them."""
+    with network(3) as hosts, contextlib.ExitStack() as stack:
+        yield Nodes(hosts, short_folder, stack)
 
 
 @contextlib.contextmanager
@@ -93,7 +112,7 @@ def search(host: Host, config: Path, run: Path, log: Path) -> "subprocess.Popen[
     return host.start(command, log, RAY_ADDRESS=f"{host.address}:{PORT}")
 
 
-def test_a_search_and_a_gang_lose_nothing_when_a_host_is_cut_off(hosts: list[Host], short_folder: Path) -> None:
+def test_a_search_and_a_gang_lose_nothing_when_a_host_is_cut_off(nodes: Nodes, short_folder: Path) -> None:
     reignition = {"data": {"format": "shapes", "num_train": 64, "num_val": 8}, "batch_size": 16, "epochs": 40}
     config = write_config(
         short_folder / "tiny.yaml",
@@ -118,13 +137,13 @@ def test_a_search_and_a_gang_lose_nothing_when_a_host_is_cut_off(hosts: list[Hos
     def num_lost() -> int:
         return log.read_text().count(" was lost on ")
 
-    with ended(search(hosts[0], config, path, log)) as driver:
+    with ended(search(nodes.hosts[0], config, path, log)) as driver:
         for role in ("control", "pretrain"):
             wait_until(is_running(role), [driver])
             before = num_lost()
-            hosts[2].cut()
+            nodes.cut(2)
             wait_until(lambda: num_lost() > before, [driver])  # noqa: B023
-            hosts[2].restore()
+            nodes.restore(2)
         assert driver.wait() == 0, log.read_text()
     trials = pd.read_parquet(path / "trials.parquet")
     assert set(trials["status"]) == {"completed"}
@@ -132,6 +151,6 @@ def test_a_search_and_a_gang_lose_nothing_when_a_host_is_cut_off(hosts: list[Hos
     told = [record["outcome"]["index"] for record in records(path, "told")]
     assert told == list(range(len(told)))
 
-    with ended(search(hosts[0], config, short_folder / "quiet", short_folder / "quiet.log")) as quiet:
+    with ended(search(nodes.hosts[0], config, short_folder / "quiet", short_folder / "quiet.log")) as quiet:
         assert quiet.wait() == 0, (short_folder / "quiet.log").read_text()
     pd.testing.assert_frame_equal(history_of(path), history_of(short_folder / "quiet"), check_exact=True)
