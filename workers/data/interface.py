@@ -10,7 +10,7 @@ and `OSError` where storage fails.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,36 @@ Image = NDArray[np.uint8]
 Value = TypeVar("Value")
 
 
+class Mask(TypedDict):
+    """One object's pixels in the stored image: COCO's run-length encoding, as `pycocotools.mask` has it.
+
+    `size` is height and width, `counts` the compressed runs, column by column.
+    """
+
+    size: list[int]
+    counts: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The boxes of one image.
 
+    Fields that a format has no word for are None, which reads as: no crowds, area of the box, nothing
+    occluded or truncated, no masks.
+
     Attributes:
         image_id: a number within the split, from 1.
         boxes: float32 [N, 4], pixels of the resized image.
-        labels: int64 [N], from 1.
+        labels: int64 [N], from 1; 0 is a region to ignore for all classes alike.
         ignore: bool [N]; ignored boxes are left out of training and count neither way in evaluation.
         scale: resized height over original height, resized width over original width.
+        crowd: bool [N]; a region that holds any number of objects (COCO's iscrowd, EuroCity Persons' groups).
+            Each is ignored, too, and any number of detections match it, by the share of the detection in it.
+        area: float64 [N], pixels of the stored image by which an object is small, medium or large (COCO: the
+            area of its segmentation).
+        occlusion: float32 [N], the share that is hidden, from 0 to 1; of a tag such as ``occluded>40`` 0.4.
+        truncation: float32 [N], the share outside the image, likewise.
+        masks: one per box.
     """
 
     image_id: int
@@ -38,6 +58,11 @@ class Target:
     labels: NDArray[np.int64]
     ignore: NDArray[np.bool_]
     scale: tuple[float, float]
+    crowd: NDArray[np.bool_] | None = None
+    area: NDArray[np.float64] | None = None
+    occlusion: NDArray[np.float32] | None = None
+    truncation: NDArray[np.float32] | None = None
+    masks: tuple[Mask, ...] | None = None
 
 
 class DetectionSet(Protocol):
