@@ -1,0 +1,151 @@
+"""Pascal VOC's average precision at an overlap of one half, as the challenge's development kit computes it.
+
+Conventions (``VOCcode/VOCevaldet.m`` and ``VOCap.m`` of the kit; the copies github.com/npinto/VOCdevkit and
+github.com/weiliu89/VOCdevkit, and py-faster-rcnn's ``xVOCap.m`` for the area):
+
+- Boxes include both corners: a width is xmax - xmin + 1.
+- A class's detections are judged by falling score, ties in their order. Each looks at the one object of its class that
+  overlaps it most (the first of several), whether it is free or not. At an overlap of at least 0.5 it is right if the
+  object is free, and wrong if another detection has it; a difficult object takes any number, which count neither way.
+  py-faster-rcnn's and detectron2's translations ask for more than 0.5 and so differ where the overlap is just that.
+- 11-point (VOC2007): the mean of the best precision at recalls of at least 0, 0.1, ..., 1. These are MATLAB's
+  ``0:0.1:1``, which counts its upper half down from 1: a recall of 3 in 5 reaches its 0.6. NumPy's ``arange`` goes on
+  to 0.6000000000000001, which it does not.
+- Area (from 2010 on): the area under the curve of precision made monotone.
+- A class without an object that counts has no score and no part in the mean.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+MIN_OVERLAP = 0.5
+RECALLS = (0.0, 0.1, 0.2, 3 * 0.1, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOfClass:
+    """The objects and detections of one class in one image.
+
+    Attributes:
+        objects: float64 [N, 4], xmin, ymin, xmax, ymax, both included.
+        difficult: bool [N].
+        found: float64 [M, 4], likewise.
+        scores: float64 [M].
+        order: int [M], the place of each detection among all of the class, by which ties are broken.
+    """
+
+    objects: Floats
+    difficult: Flags
+    found: Floats
+    scores: Floats
+    order: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PascalScores:
+    """AP50 of one class, both ways; or the means over classes."""
+
+    eleven_point: float
+    area: float
+
+
+def pascal_scores(images: Iterable[ImageOfClass]) -> PascalScores | None:
+    """The scores of a class over all its images, or None where no object counts."""
+    scores, order, right, wrong = [], [], [], []
+    num_objects = 0
+    for image in images:
+        num_objects += int((~image.difficult).sum())
+        hit, missed = _judge(image)
+        scores.append(image.scores)
+        order.append(image.order)
+        right.append(hit)
+        wrong.append(missed)
+    if not num_objects:
+        return None
+    ranking = np.lexsort((np.concatenate(order), -np.concatenate(scores)))
+    true = np.cumsum(np.concatenate(right)[ranking], dtype=np.float64)
+    false = np.cumsum(np.concatenate(wrong)[ranking], dtype=np.float64)
+    recall = true / num_objects
+    precision = true / np.maximum(true + false, np.finfo(np.float64).eps)  # nothing counts before the first that does
+    return PascalScores(eleven_point=_eleven_point(recall, precision), area=_area(recall, precision))
+
+
+def mean_scores(scores: Iterable[PascalScores | None]) -> PascalScores | None:
+    """The means over the classes that have scores, or None where none has."""
+    known = [one for one in scores if one is not None]
+    if not known:
+        return None
+    return PascalScores(
+        eleven_point=float(np.mean([one.eleven_point for one in known])),
+        area=float(np.mean([one.area for one in known])),
+    )
+
+
+def _judge(image: ImageOfClass) -> tuple[Flags, Flags]:
+    """Which detections are right and which are wrong; those on difficult objects are neither."""
+    num_found = len(image.found)
+    if not len(image.objects):
+        return np.zeros(num_found, dtype=np.bool_), np.ones(num_found, dtype=np.bool_)
+    overlaps = _overlaps(image.found, image.objects)
+    nearest = overlaps.argmax(axis=1)
+    reaches = overlaps.max(axis=1, initial=0.0) >= MIN_OVERLAP
+    right, wrong = np.zeros(num_found, dtype=np.bool_), ~reaches
+    taken: set[int] = set()
+    for index in np.lexsort((image.order, -image.scores)).tolist():
+        chosen = int(nearest[index])
+        if reaches[index] and not image.difficult[chosen]:
+            (wrong if chosen in taken else right)[index] = True
+            taken.add(chosen)
+    return right, wrong
+
+
+def _overlaps(found: Floats, objects: Floats) -> Floats:
+    """Intersection over union, [M, N]; 0 where boxes don't meet."""
+    low = np.maximum(found[:, None, :2], objects[None, :, :2])
+    high = np.minimum(found[:, None, 2:], objects[None, :, 2:])
+    sides = high - low + 1
+    shared = np.where((sides > 0).all(axis=2), sides[..., 0] * sides[..., 1], 0.0)
+    united = _areas(found)[:, None] + _areas(objects)[None] - shared
+    return np.divide(shared, united, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _areas(boxes: Floats) -> Floats:
+    areas: Floats = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    return areas
+
+
+def _eleven_point(recall: Floats, precision: Floats) -> float:
+    total = 0.0
+    for least in RECALLS:
+        total += float(precision[recall >= least].max(initial=0.0)) / 11
+    return total
+
+
+def _area(recall: Floats, precision: Floats) -> float:
+    recalls: Floats = np.concatenate(([0.0], recall, [1.0]))
+    envelope = np.maximum.accumulate(np.concatenate(([0.0], precision, [0.0]))[::-1])[::-1]
+    steps = np.flatnonzero(recalls[1:] != recalls[:-1]) + 1
+    return float(np.sum((recalls[steps] - recalls[steps - 1]) * envelope[steps]))
+
+
+def images_of_class(
+    objects: Sequence[tuple[Floats, Flags]], found: Sequence[tuple[Floats, Floats]]
+) -> list[ImageOfClass]:
+    """The images of one class, from each one's boxes and difficult flags, boxes and scores; ties go by image."""
+    starts = np.cumsum([0, *(len(scores) for _, scores in found)])
+    return [
+        ImageOfClass(
+            objects=boxes,
+            difficult=difficult,
+            found=boxes_found,
+            scores=scores,
+            order=np.arange(start, start + len(scores)),
+        )
+        for (boxes, difficult), (boxes_found, scores), start in zip(objects, found, starts.tolist(), strict=False)
+    ]
