@@ -190,7 +190,7 @@ def prepare_detector(
             bfloat16=wants_bfloat16(device),
             image_mean=data.mean,
             image_std=data.std,
-            **detector.model_dump(exclude={"kind"}),
+            **detector.model_dump(),
         )
         return on_device(model, device)
 

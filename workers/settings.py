@@ -26,6 +26,10 @@ SHAPE_EXTENT = 2.26
 """An object's largest side over its radius, in `ShapesData`: that of a square turned by 25 degrees."""
 
 _SHAPE = DetectorShape()
+_CHECK_IMAGES = (
+    "Look at the first and last bytes of every image at the start, so that broken ones are counted and left out; else "
+    "the first that is trained on ends the training."
+)
 
 
 class Settings(BaseModel):
@@ -79,9 +83,15 @@ class TrainingSettings(_Schedule):
 
 
 class DetectorSettings(Settings):
-    """A Faster R-CNN on torchvision's parts. Sizes are pixels of the resized image."""
+    """A Faster or Cascade R-CNN with FPN on torchvision's parts. Sizes are pixels of the resized image."""
 
-    kind: Literal["faster_rcnn"] = Field(default="faster_rcnn", description="The type of detector.")
+    kind: Literal["faster_rcnn", "cascade_rcnn"] = Field(
+        default="faster_rcnn", description="The type of detector: faster_rcnn, or cascade_rcnn (three box heads)."
+    )
+    mask: bool = Field(
+        default=_SHAPE.mask,
+        description="Predict masks beside boxes (Mask R-CNN, Cascade Mask R-CNN); the data must have some.",
+    )
     pyramid_channels: int = Field(
         default=_SHAPE.pyramid_channels, ge=1, le=4096, description="Channels of every pyramid level."
     )
@@ -102,6 +112,15 @@ class DetectorSettings(Settings):
     )
     roi_sampling_ratio: int = Field(
         default=_SHAPE.roi_sampling_ratio, ge=1, le=32, description="Samples per side and bin of RoIAlign."
+    )
+    mask_channels: int = Field(
+        default=_SHAPE.mask_channels, ge=1, le=4096, description="Width of the mask head's convolutions."
+    )
+    mask_roi_size: int = Field(
+        default=_SHAPE.mask_roi_size,
+        ge=1,
+        le=128,
+        description="Side of the map RoIAlign gives the mask head; masks are twice as large.",
     )
     canonical_scale: int = Field(
         default=_SHAPE.canonical_scale,
@@ -162,21 +181,15 @@ class _Cached(Settings):
     )
 
 
-class VocData(_Cached):
-    """Boxes in Pascal VOC layout: `root`/{JPEGImages,Annotations,ImageSets/Main/SPLIT.txt}.
+class AnnotatedData(_Cached):
+    """Images and boxes on disk, whatever the format."""
 
-    A split ``train`` is read from `root` itself, ``VOC2007/trainval`` from the folder `root`/VOC2007.
-    """
-
-    format: Literal["voc"] = Field(description="The layout.")
-    root: Name = Field(description="The folder with JPEGImages, or with VOC2007, VOC2012 and so on.")
-    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
-    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+    root: Name = Field(description="The folder of the data; no file outside of it is named by it or its lists.")
     classes: tuple[Name, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Names of the classes in order; null takes the sorted names found in the annotations. "
-        "Boxes of classes that are not listed are left out and counted.",
+        description="Names of the classes in order; null takes all that the format or its files have. Boxes of classes "
+        "that are not listed are left out and counted.",
     )
     short_side: int = Field(default=600, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
     long_side: int = Field(
@@ -188,16 +201,20 @@ class VocData(_Cached):
     std: tuple[Deviation, Deviation, Deviation] = Field(
         default=IMAGENET_STD, description="Standard deviation of each channel."
     )
+    empty_images: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Whether images without a box are left out of training and counted, or trained on. All are evaluated.",
+    )
     invalid_boxes: Literal["drop", "refuse"] = Field(
         default="drop",
-        description="What is done with boxes of no area or outside their image, and with images that have "
-        "no box: drop leaves them out and counts them, refuse stops at the first.",
+        description="What is done with boxes and images that are broken: drop leaves them out and counts them, refuse "
+        "stops at the first.",
     )
     max_invalid_share: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="More than this share of invalid boxes or images is refused anyway.",
+        description="More than this share of broken boxes or images is refused anyway.",
     )
 
     @model_validator(mode="after")
@@ -207,6 +224,70 @@ class VocData(_Cached):
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes: a name is listed twice in {', '.join(self.classes)}")
         return self
+
+
+class VocData(AnnotatedData):
+    """Boxes in Pascal VOC layout: `root`/{JPEGImages,Annotations,ImageSets/Main/SPLIT.txt}.
+
+    A split ``train`` is read from `root` itself, ``VOC2007/trainval`` from the folder `root`/VOC2007.
+    """
+
+    format: Literal["voc"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+
+
+class CocoData(AnnotatedData):
+    """Boxes in COCO layout: `root`/annotations/instances_SPLIT.json and the images in `root`/SPLIT."""
+
+    format: Literal["coco"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train2017",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val2017",), min_length=1, description="Splits to evaluate on.")
+    annotations: Name = Field(
+        default="annotations/instances_{split}.json",
+        description="A split's annotations, below root; {split} is its name.",
+    )
+    images: Name = Field(default="{split}", description="The folder of a split's images, below root.")
+    masks: bool = Field(default=False, description="Read segmentations, too, for a detector with masks.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=800, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
+
+
+class EcpData(AnnotatedData):
+    """EuroCity Persons: `root`/{day,night}/{img,labels}/SPLIT/CITY/NAME.{png,json}."""
+
+    format: Literal["ecp"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(
+        default=("day/train",), min_length=1, description="Splits to train on, each as TIME/SPLIT."
+    )
+    val: tuple[Name, ...] = Field(
+        default=("day/val",), min_length=1, description="Splits to evaluate on, each as TIME/SPLIT."
+    )
+    rider_boxes: Literal["whole", "person"] = Field(
+        default="whole",
+        description="whole: a rider's box goes around what it rides, as the benchmark judges riders; person: it does not.",
+    )
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=1024, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
+    long_side: int = Field(
+        default=1920, ge=16, le=MAX_SIDE, description="... or less, so that the longer one is at most this."
+    )
+
+
+class BddData(AnnotatedData):
+    """BDD100K's detection labels, of any release: `root`/labels/det_20/det_SPLIT.json, `root`/images/100k/SPLIT."""
+
+    format: Literal["bdd"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+    labels: Name = Field(
+        default="labels/det_20/det_{split}.json",
+        description="A split's labels, below root: a file, or a folder of them; {split} is its name. Those of 2018 are "
+        "labels/bdd100k_labels_images_{split}.json.",
+    )
+    images: Name = Field(default="images/100k/{split}", description="The folder of a split's images, below root.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=720, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
 
 
 class _Shapes(_Cached):
@@ -265,6 +346,10 @@ class ImageFolderData(_Cached):
     root: Name = Field(description="The folder that holds the splits.")
     train: Name = Field(default="train", description="Split to train on.")
     val: Name = Field(default="val", description="Split to evaluate on.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    max_invalid_share: float = Field(
+        default=0.05, ge=0, le=1, description="More than this share of broken images is refused."
+    )
     image_size: int = Field(
         default=224, ge=16, le=MAX_SIDE, description="Side of the square crop a network sees, in pixels."
     )
@@ -276,7 +361,7 @@ class ImageFolderData(_Cached):
     )
 
 
-DetectionDataSettings = Annotated[VocData | ShapesData, Field(discriminator="format")]
+DetectionDataSettings = Annotated[VocData | CocoData | EcpData | BddData | ShapesData, Field(discriminator="format")]
 ClassificationDataSettings = Annotated[ImageFolderData | ShapesClassification, Field(discriminator="format")]
 
 

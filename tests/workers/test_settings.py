@@ -60,7 +60,7 @@ def test_sizes_that_contradict_each_other_are_refused() -> None:
 
 
 def test_detector_settings_are_those_of_the_models_with_the_same_defaults() -> None:
-    ours = DetectorSettings().model_dump(exclude={"kind"})
+    ours = DetectorSettings().model_dump()
     theirs = DetectorShape()
     means = {"image_mean", "image_std"}  # these belong to the data
     assert {name: getattr(theirs, name) for name in theirs.__slots__ if name not in means} == ours
