@@ -36,12 +36,18 @@ IGNORED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "tru
 
 
 class BddLabel(NamedTuple):
-    """One box: category of the benchmark (or an unknown one), x1, y1, x2, y2 with x2 and y2 exclusive."""
+    """One box: category of the benchmark (or an unknown one), and x1, y1, x2, y2 as written, x2 and y2 inclusive."""
 
     category: str
-    box: tuple[float, float, float, float]
+    corners: tuple[float, float, float, float]
     crowd: bool
     score: float | None
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x1, y1, x2, y2 with x2 and y2 exclusive."""
+        x1, y1, x2, y2 = self.corners
+        return x1, y1, x2 + 1, y2 + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,7 @@ def _label(raw: Any) -> BddLabel | None:
     category = OLD_NAMES.get(category, category)
     return BddLabel(
         category=IGNORED.get(category, category),
-        box=(x1, y1, x2 + 1, y2 + 1),
+        corners=(x1, y1, x2, y2),
         crowd=crowd or category in IGNORED,
         score=None if score is None else number(score, "score"),
     )
