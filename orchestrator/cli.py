@@ -1,9 +1,10 @@
-"""The command line: ``spnas search``, ``status``, ``stop``, ``doctor`` and ``arch``.
+"""The command line: ``spnas search``, ``status``, ``stop``, ``doctor``, ``score`` and ``arch``.
 
 Invariant: what a user got wrong is one line on standard error and exit code 2, before Ray starts; a run that had to
 stop is one line and exit code 1, and the same command goes on.
 """
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 
 from models.architecture import Architecture, NetworkSpec
+from models.wording import one_line
 from orchestrator.errors import RunStopped, UserError
 
 app = typer.Typer(
@@ -185,6 +187,35 @@ def doctor(
     console.print(report_table(rows))
     if any(row.status == "fail" for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+@_one_line_errors
+def score(
+    kind: Annotated[
+        Literal["voc", "coco", "ecp", "bdd"],
+        typer.Argument(metavar="FORMAT", help="Whose files and rules: voc, coco, ecp or bdd.", show_default=False),
+    ],
+    truth: Annotated[Path, typer.Argument(help="The annotations, as the benchmark has them.", show_default=False)],
+    detections: Annotated[Path, typer.Argument(help="What a detector found, as it takes it.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="Of voc: the list of images, such as test.")] = None,
+    ignore_other_vru: Annotated[
+        bool,
+        typer.Option("--ignore-other-vru", help="Of ecp: pedestrians and riders taken for each other don't count."),
+    ] = False,
+) -> None:
+    """Score a detector's result files as the benchmark's own tools do; every metric as JSON."""
+    from workers.scoring import score as scored
+
+    try:
+        result = scored(kind, truth, detections, split=split, ignore_other_vru=ignore_other_vru)
+    except ValueError as error:
+        raise UserError(one_line(str(error))) from None
+    except OSError as error:
+        raise UserError(f"{one_line(str(error.filename))}: can't be read ({error.strerror}); name a file or folder") from None
+    for note in result.notes:
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    print(json.dumps(result.metrics, indent=2, allow_nan=False))
 
 
 @app.command()

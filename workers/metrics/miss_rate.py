@@ -35,19 +35,19 @@ MARGIN = 1.25  # of a detection's height around the bounds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subset:
-    """Which objects count: heights in pixels, occlusion and truncation in percent."""
+    """Which objects count: heights in pixels, occlusion and truncation as shares, from 0 to 1."""
 
     min_height: float
     max_height: float | None = None
-    min_occlusion: int = 0
-    below_occlusion: int
+    min_occlusion: float = 0
+    below_occlusion: float
 
 
 SUBSETS = {
-    "reasonable": Subset(min_height=40, below_occlusion=40),
-    "small": Subset(min_height=30, max_height=60, below_occlusion=40),
-    "occluded": Subset(min_height=40, min_occlusion=40, below_occlusion=80),
-    "all": Subset(min_height=20, below_occlusion=80),
+    "reasonable": Subset(min_height=40, below_occlusion=0.4),
+    "small": Subset(min_height=30, max_height=60, below_occlusion=0.4),
+    "occluded": Subset(min_height=40, min_occlusion=0.4, below_occlusion=0.8),
+    "all": Subset(min_height=20, below_occlusion=0.8),
 }
 
 
@@ -58,16 +58,16 @@ class ImageOfClass:
     Attributes:
         objects: float64 [N, 4], x1, y1, x2, y2, ends excluded; all that may count or be ignored.
         roles: int [N], `COUNTS`, `IGNORED` or `REGION`; what counts is ignored where it is outside the subset.
-        occlusion: float64 [N], in percent.
-        truncation: float64 [N], in percent.
+        occlusion: float [N], the share that is hidden; of a tag such as ``occluded>40`` 0.4.
+        truncation: float [N], the share outside the image, likewise.
         found: float64 [M, 4], the detections of the class.
         scores: float64 [M].
     """
 
     objects: Floats
     roles: NDArray[np.int64]
-    occlusion: Floats
-    truncation: Floats
+    occlusion: NDArray[np.floating]
+    truncation: NDArray[np.floating]
     found: Floats
     scores: Floats
 

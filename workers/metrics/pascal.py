@@ -15,7 +15,7 @@ github.com/weiliu89/VOCdevkit, and py-faster-rcnn's ``xVOCap.m`` for the area):
 - A class without an object that counts has no score and no part in the mean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,22 +29,33 @@ RECALLS = (0.0, 0.1, 0.2, 3 * 0.1, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOfClass:
-    """The objects and detections of one class in one image.
+class Objects:
+    """The objects of one class in all images.
 
     Attributes:
-        objects: float64 [N, 4], xmin, ymin, xmax, ymax, both included.
+        images: int [N], the image of each.
+        boxes: float64 [N, 4], xmin, ymin, xmax, ymax, both included.
         difficult: bool [N].
-        found: float64 [M, 4], likewise.
-        scores: float64 [M].
-        order: int [M], the place of each detection among all of the class, by which ties are broken.
     """
 
-    objects: Floats
+    images: NDArray[np.int64]
+    boxes: Floats
     difficult: Flags
-    found: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The detections of one class in all images, in the order by which ties are broken.
+
+    Attributes:
+        images: int [M], the image of each.
+        boxes: float64 [M, 4], xmin, ymin, xmax, ymax, both included.
+        scores: float64 [M].
+    """
+
+    images: NDArray[np.int64]
+    boxes: Floats
     scores: Floats
-    order: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +66,14 @@ class PascalScores:
     area: float
 
 
-def pascal_scores(images: Iterable[ImageOfClass]) -> PascalScores | None:
-    """The scores of a class over all its images, or None where no object counts."""
-    scores, order, right, wrong = [], [], [], []
-    num_objects = 0
-    for image in images:
-        num_objects += int((~image.difficult).sum())
-        hit, missed = _judge(image)
-        scores.append(image.scores)
-        order.append(image.order)
-        right.append(hit)
-        wrong.append(missed)
+def pascal_scores(objects: Objects, found: Found) -> PascalScores | None:
+    """The scores of a class, or None where no object counts."""
+    num_objects = int((~objects.difficult).sum())
     if not num_objects:
         return None
-    ranking = np.lexsort((np.concatenate(order), -np.concatenate(scores)))
-    true = np.cumsum(np.concatenate(right)[ranking], dtype=np.float64)
-    false = np.cumsum(np.concatenate(wrong)[ranking], dtype=np.float64)
+    ranking = np.argsort(-found.scores, kind="stable")
+    right, wrong = _judge(objects, found.images[ranking], found.boxes[ranking])
+    true, false = np.cumsum(right, dtype=np.float64), np.cumsum(wrong, dtype=np.float64)
     recall = true / num_objects
     precision = true / np.maximum(true + false, np.finfo(np.float64).eps)  # nothing counts before the first that does
     return PascalScores(eleven_point=_eleven_point(recall, precision), area=_area(recall, precision))
@@ -87,22 +90,23 @@ def mean_scores(scores: Iterable[PascalScores | None]) -> PascalScores | None:
     )
 
 
-def _judge(image: ImageOfClass) -> tuple[Flags, Flags]:
-    """Which detections are right and which are wrong; those on difficult objects are neither."""
-    num_found = len(image.found)
-    if not len(image.objects):
-        return np.zeros(num_found, dtype=np.bool_), np.ones(num_found, dtype=np.bool_)
-    overlaps = _overlaps(image.found, image.objects)
-    nearest = overlaps.argmax(axis=1)
-    reaches = overlaps.max(axis=1, initial=0.0) >= MIN_OVERLAP
-    right, wrong = np.zeros(num_found, dtype=np.bool_), ~reaches
-    taken: set[int] = set()
-    for index in np.lexsort((image.order, -image.scores)).tolist():
-        chosen = int(nearest[index])
-        if reaches[index] and not image.difficult[chosen]:
-            (wrong if chosen in taken else right)[index] = True
-            taken.add(chosen)
-    return right, wrong
+def _judge(objects: Objects, images: NDArray[np.int64], boxes: Floats) -> tuple[Flags, Flags]:
+    """Which detections, the best first, are right and which are wrong; those on difficult objects are neither."""
+    nearest = np.full(len(boxes), -1)
+    by_image = np.argsort(images, kind="stable")
+    for members in np.split(by_image, np.flatnonzero(np.diff(images[by_image])) + 1):
+        if not len(members):
+            continue
+        there = np.flatnonzero(objects.images == images[members[0]])
+        if len(there):
+            overlaps = _overlaps(boxes[members], objects.boxes[there])
+            reaches = overlaps.max(axis=1) >= MIN_OVERLAP
+            nearest[members] = np.where(reaches, there[overlaps.argmax(axis=1)], -1)
+    on_object = nearest >= 0
+    counts = on_object & ~objects.difficult[nearest]
+    right = np.zeros(len(boxes), dtype=np.bool_)
+    right[np.flatnonzero(counts)[np.unique(nearest[counts], return_index=True)[1]]] = True
+    return right, ~on_object | (counts & ~right)
 
 
 def _overlaps(found: Floats, objects: Floats) -> Floats:
@@ -132,20 +136,3 @@ def _area(recall: Floats, precision: Floats) -> float:
     envelope = np.maximum.accumulate(np.concatenate(([0.0], precision, [0.0]))[::-1])[::-1]
     steps = np.flatnonzero(recalls[1:] != recalls[:-1]) + 1
     return float(np.sum((recalls[steps] - recalls[steps - 1]) * envelope[steps]))
-
-
-def images_of_class(
-    objects: Sequence[tuple[Floats, Flags]], found: Sequence[tuple[Floats, Floats]]
-) -> list[ImageOfClass]:
-    """The images of one class, from each one's boxes and difficult flags, boxes and scores; ties go by image."""
-    starts = np.cumsum([0, *(len(scores) for _, scores in found)])
-    return [
-        ImageOfClass(
-            objects=boxes,
-            difficult=difficult,
-            found=boxes_found,
-            scores=scores,
-            order=np.arange(start, start + len(scores)),
-        )
-        for (boxes, difficult), (boxes_found, scores), start in zip(objects, found, starts.tolist(), strict=False)
-    ]
