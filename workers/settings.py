@@ -203,7 +203,8 @@ class AnnotatedData(_Cached):
     )
     empty_images: Literal["drop", "keep"] = Field(
         default="drop",
-        description="Whether images without a box are left out of training and counted, or trained on. All are evaluated.",
+        description="Whether images without a box are left out of training and counted, or trained on. Evaluation takes "
+        "all.",
     )
     invalid_boxes: Literal["drop", "refuse"] = Field(
         default="drop",
@@ -265,7 +266,8 @@ class EcpData(AnnotatedData):
     )
     rider_boxes: Literal["whole", "person"] = Field(
         default="whole",
-        description="whole: a rider's box goes around what it rides, as the benchmark judges riders; person: it does not.",
+        description="whole: a rider's box goes around what it rides, too, as the benchmark judges riders; person: "
+        "around the person.",
     )
     check_images: bool = Field(default=True, description=_CHECK_IMAGES)
     short_side: int = Field(default=1024, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")

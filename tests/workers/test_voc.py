@@ -1,5 +1,6 @@
 """Pascal VOC's layout, sound and broken."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from workers.data import check_detection_data, open_detection_data
-from workers.data import voc as kinds
+from workers.data import annotated as kinds
+from workers.data import check_detection_data, open_detection_data, voc
 from workers.settings import VocData
 
 GOOD = ("cell", 5, 5, 20, 25)
@@ -206,7 +207,7 @@ def test_storage_that_fails_is_no_fault_of_the_image(write_voc: WriteVoc, monkey
 
 @pytest.mark.parametrize(
     ("owner", "name", "ending"),
-    [(PillowImage, "open", "a.jpg"), (kinds, "parse_xml", "a.xml"), (Path, "is_file", "train.txt")],
+    [(os, "open", "a.jpg"), (voc, "parse_xml", "a.xml"), (Path, "is_file", "train.txt")],
 )
 def test_what_can_not_be_reached_is_not_left_out_and_refused_by_the_check(
     owner: object, name: str, ending: str, write_voc: WriteVoc, monkeypatch: pytest.MonkeyPatch

@@ -8,8 +8,9 @@ and callers don't write into what they get. They raise `ValueError`, naming the 
 and `OSError` where storage fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.wording import one_line
 
 Image = NDArray[np.uint8]
 Value = TypeVar("Value")
+Item = TypeVar("Item")
 
 
 class Mask(TypedDict):
@@ -138,7 +140,11 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionData:
-    """A detection data set. `mean` and `std` are per channel, of pixels from 0 to 1."""
+    """A detection data set.
+
+    `mean` and `std` are per channel, of pixels from 0 to 1; `class_ids` are the numbers that the format's own files
+    give the classes, in the order of their labels, or nothing where it has only names.
+    """
 
     train: DetectionSet
     val: DetectionSet
@@ -146,6 +152,7 @@ class DetectionData:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     report: DataReport
+    class_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,24 +207,33 @@ class Cache(Generic[Value]):
 
 @dataclass(slots=True)
 class Problems:
-    """Collects problems while a data set is read."""
+    """Collects problems while a data set is read; of each kind the number and the first few places are kept."""
 
     num_examples: int = 3
-    _found: dict[str, list[str]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, kind: str, where: str) -> None:
         """Count one problem; `where` is a file, with a value where that helps."""
-        self._found.setdefault(kind, []).append(one_line(where))
+        self.add_all(kind, (where,), str)
+
+    def add_all(self, kind: str, found: Collection[Item], where: Callable[[Item], str]) -> None:
+        """Count problems of one kind; `where` says where one is, and is asked for the first few alone."""
+        if not found:
+            return
+        self._counts[kind] = self._counts.get(kind, 0) + len(found)
+        examples = self._examples.setdefault(kind, [])
+        examples += [one_line(where(item)) for item in islice(found, max(0, self.num_examples - len(examples)))]
 
     def count(self, *kinds: str) -> int:
         """How many of these kinds were found."""
-        return sum(len(self._found.get(kind, ())) for kind in kinds)
+        return sum(self._counts.get(kind, 0) for kind in kinds)
 
     def all(self) -> tuple[Problem, ...]:
         """The problems by kind, in alphabetical order."""
         return tuple(
-            Problem(kind=kind, count=len(found), examples=tuple(found[: self.num_examples]))
-            for kind, found in sorted(self._found.items())
+            Problem(kind=kind, count=count, examples=tuple(self._examples[kind]))
+            for kind, count in sorted(self._counts.items())
         )
 
 
