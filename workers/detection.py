@@ -16,7 +16,7 @@ from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
-from models.detectors import build_detector, seed_samplers
+from models.detectors import build_detector, masks_of_boxes, seed_samplers
 from models.inheritance import inherit, load_weights
 from models.refit import refit_laterals
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
@@ -33,6 +33,7 @@ from workers.loop import (
     run_steps,
     wants_bfloat16,
 )
+from workers.masks import resized_masks, stored_masks
 from workers.metrics.average_precision import Detections, average_precision
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
@@ -114,7 +115,7 @@ def train_detector(
     model.train()
 
     def loss_of(network: nn.Module, batch: Batch) -> Tensor:
-        images, targets = _batch(data.train, batch.indices, batch.flips, device)
+        images, targets = _batch(data.train, batch.indices, batch.flips, device, masks=detector.mask)
         seed_samplers(model, batch.seeds.tolist())
         losses: dict[str, Tensor] = network(images, targets)
         return torch.stack(tuple(losses.values())).sum()
@@ -250,16 +251,22 @@ def evaluate_detector(
     model.eval()
     mine = range(world.rank, len(split), world.size)
     found: list[Detections] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), masks_of_boxes(model):
         for start in range(0, len(mine), max(1, batch_size // world.size)):
             on_images(start * world.size)
-            images = [split.image(index) for index in mine[start : start + max(1, batch_size // world.size)]]
-            for detected in model(_images(images, device)):
+            chosen = mine[start : start + max(1, batch_size // world.size)]
+            images = _images([split.image(index) for index in chosen], device)
+            for index, image, detected in zip(chosen, images, model(images), strict=True):
+                height, width = image.shape[-2:]
+                masks = detected.get("masks")
                 found.append(
                     Detections(
                         boxes=detected["boxes"].cpu().numpy(),
                         labels=detected["labels"].cpu().numpy(),
                         scores=detected["scores"].cpu().numpy(),
+                        masks=None
+                        if masks is None
+                        else stored_masks(split.target(index), (height, width), detected["boxes"], masks),
                     )
                 )
     on_images(len(split))
@@ -271,14 +278,23 @@ def evaluate_detector(
 
 
 def _batch(
-    split: DetectionSet, indices: NDArray[np.int64], flips: NDArray[np.bool_], device: torch.device
+    split: DetectionSet,
+    indices: NDArray[np.int64],
+    flips: NDArray[np.bool_],
+    device: torch.device,
+    *,
+    masks: bool = False,
 ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Images in [0, 1] and targets of a batch, some of them flipped from left to right."""
+    """Images in [0, 1] and targets of a batch, some of them flipped from left to right, with masks if asked for."""
     images, targets = [], []
     for index, flip in zip(indices.tolist(), flips.tolist(), strict=True):
         image, target = split.image(index), split.target(index)
         images.append(image[:, :, ::-1] if flip else image)
         targets.append(_boxes(target, image.shape[2] if flip else None, device))
+        if masks:
+            pixels = resized_masks(target, *image.shape[1:])
+            shown = pixels[:, :, ::-1].copy() if flip else pixels
+            targets[-1]["masks"] = torch.from_numpy(shown).to(device)
     return _images(images, device), targets
 
 

@@ -102,6 +102,9 @@ def average_precision(
     ]
     metrics = _flat(evaluate(truth, found))
     if all(one.masks is not None for one in targets) and all(one.masks is not None for one in detections):
+        for image, target, detected in zip(truth["images"], targets, detections, strict=True):
+            for mask in (*(target.masks or ()), *(detected.masks or ())):
+                image["height"], image["width"] = mask["size"]  # pycocotools asks for them
         masks = [{key: value for key, value in entry.items() if key not in ("bbox", "area")} for entry in found]
         metrics |= {f"masks/{name}": value for name, value in _flat(evaluate(truth, masks, "segm")).items()}
     return metrics
