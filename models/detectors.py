@@ -81,7 +81,7 @@ def build_detector(
     num_classes: int,
     *,
     max_stages: int = 6,
-    stem: str = "deep",
+    stem: str | None = None,
     base_channels: int = 64,
     normalization: str = "batch",
     bfloat16: bool = False,
@@ -90,10 +90,11 @@ def build_detector(
     """Build a detector with fresh weights.
 
     Args:
-        architecture: an encoding, or a spec, which then says stem, base channels and shortcuts itself.
+        architecture: an encoding, a name of the zoo, or a spec, which then says stem, base channels and shortcuts
+            itself.
         num_classes: foreground classes; their labels are 1 to `num_classes`, 0 is the background.
         max_stages: pyramid levels, the most stages a backbone may come to have (6: P2 to P7).
-        stem: ``deep`` or ``resnet``.
+        stem: ``deep`` or ``resnet``; None is a name's own, else ``deep``.
         base_channels: 64 in the paper.
         normalization: of the backbone: ``batch``, ``sync``, ``frozen`` or ``group``.
         bfloat16: compute backbone and pyramid in bfloat16; proposals, heads and boxes stay in float32.
