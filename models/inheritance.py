@@ -278,6 +278,12 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     return sorted(fresh)
 
 
+def misfits(module: nn.Module, names: Iterable[str]) -> list[str]:
+    """In words, what `load_weights` said of a module."""
+    own = module.state_dict().keys()
+    return [f"{name} is {'fresh' if any(key.startswith(f'{name}.') for key in own) else 'left out'}" for name in names]
+
+
 def _heads(keys: Iterable[str]) -> set[str]:
     """The names of the box and mask heads that these keys are of."""
     return {head[1] for key in keys if (head := _HEAD.fullmatch(key))}
