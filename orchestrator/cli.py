@@ -212,7 +212,8 @@ def score(
     except ValueError as error:
         raise UserError(one_line(str(error))) from None
     except OSError as error:
-        raise UserError(f"{one_line(str(error.filename))}: can't be read ({error.strerror}); name a file or folder") from None
+        name = one_line(str(error.filename))
+        raise UserError(f"{name}: can't be read ({error.strerror}); name a file or folder") from None
     for note in result.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     print(json.dumps(result.metrics, indent=2, allow_nan=False))

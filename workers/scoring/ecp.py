@@ -75,6 +75,7 @@ def _truth_files(truth: Path) -> list[Path]:
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
+        path.stat()  # there is such a file, or an OSError
         return [path]
     if files := [*path.glob("*.json")] or [*path.glob("*/*.json")]:
         return sorted(files, key=str)
