@@ -30,6 +30,7 @@ from orchestrator.search.settings import (
 from orchestrator.yaml_text import MAX_BYTES, MAX_DEPTH, read_yaml
 from workers.data import check_classification_data, check_detection_data
 from workers.data.interface import DataReport
+from workers.metric_names import class_of, is_loss, is_metric, names_of
 from workers.settings import (
     DetectionDataSettings,
     DetectorSettings,
@@ -46,6 +47,7 @@ CHANGEABLE = (
     "fleet.num_workers",
     "fleet.label_selector*",
     "fleet.cpus_per_worker",
+    "fleet.loaders_per_rank",
     "fleet.max_attempts",
     "fleet.checkpoint_minutes",
     "fleet.stall_minutes",
@@ -55,13 +57,12 @@ CHANGEABLE = (
     "fleet.max_failures_in_a_row",
     "*.root",
     "*.cache_bytes",
+    "*.cache_dir",
     "*.batch_size",
 )
 
 # The key by which pydantic tells data sets apart.
 TAG = "format"
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
 
 class StartConfig(Settings):
@@ -134,6 +135,13 @@ class FleetConfig(Settings):
         None, ge=1, le=64, description="processes that train together in each worker; null: one for each GPU, or one"
     )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs of each worker")
+    loaders_per_rank: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="threads of each training process that read images ahead; null: its share of the worker's CPUs, "
+        "less one for itself; 0 reads an image when it is wanted",
+    )
     label_selector: dict[str, str] = Field(
         default_factory=dict,
         description="Ray labels that a worker's node must have, such as ray.io/accelerator-type: H100",
@@ -167,6 +175,13 @@ class FleetConfig(Settings):
     def num_ranks(self) -> int:
         """Processes that train together in each worker."""
         return self.ranks_per_worker or max(1, self.gpus_per_worker)
+
+    @property
+    def num_loaders(self) -> int:
+        """Threads that read ahead for each of them."""
+        if self.loaders_per_rank is not None:
+            return self.loaders_per_rank
+        return max(0, self.cpus_per_worker // self.num_ranks - 1)
 
     @property
     def needs(self) -> str:
@@ -240,10 +255,17 @@ class RunConfig(Settings):
             raise _at("training.normalization", f"group goes with no other kind, as weights are handed on, but {found}")
         if "group" in kinds.values() and (self.start.weights or "").startswith("torchvision:"):
             raise _at("training.normalization", "group does not fit torchvision's weights; use batch, sync or frozen")
-        if self.objective.metric not in METRICS and not self.objective.metric.startswith("AP/"):
-            raise _at("objective.metric", f"{brief(self.objective.metric)} is none of {', '.join(METRICS)}, AP/CLASS")
-        if self.objective.mode == "min":
-            raise _at("objective.mode", f"'min' is not what {self.objective.metric} is good for; use max")
+        if self.detector.mask and not self.data.has_masks:
+            raise _at(
+                "detector.mask",
+                f"true, but the data ({self.data.format}) have no masks; COCO's have, with data.masks: true",
+            )
+        metric, family, masks = self.objective.metric, self.data.family, self.detector.mask
+        if not is_metric(metric, family, masks=masks):
+            known = ", ".join(names_of(family, masks=masks))
+            raise _at("objective.metric", f"{brief(metric)} is none of {known}, which {self.data.format} data have")
+        if self.objective.mode != (fitting := "min" if is_loss(metric) else "max"):
+            raise _at("objective.mode", f"{self.objective.mode!r} is not what {metric} is good for; use {fitting}")
         architecture = self.start.spec.architecture
         for count, least, most in (
             (architecture.num_blocks, "min_blocks", "max_blocks"),
@@ -390,7 +412,7 @@ def check_environment(config: RunConfig) -> list[DataReport]:
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
     metric, class_names = config.objective.metric, reports[0].class_names
-    if metric.startswith("AP/") and metric.removeprefix("AP/") not in class_names:
+    if (class_name := class_of(metric)) is not None and class_name not in class_names:
         raise UserError(f"objective.metric: {metric!r} names none of the classes {', '.join(class_names)}")
     for name in config.recipe_names():
         num_images = reports[-1 if name == "reignition" else 0].num_train

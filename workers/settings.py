@@ -8,17 +8,19 @@ This module imports neither torch nor numpy, so that a config is checked at once
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.architecture import Normalization
 from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, DetectorShape
+from workers.metric_names import MetricFamily
 
 NumNodes = Annotated[int, Field(ge=1, le=10_000)] | Literal["all"]
 Name = Annotated[str, Field(min_length=1)]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
 
 MAX_SIDE = 16384  # of an image, in pixels
 MAX_IMAGES = 10_000_000
@@ -41,8 +43,20 @@ class Settings(BaseModel):
 class _Schedule(Settings):
     epochs: int = Field(default=3, ge=1, le=100_000, description="Passes over the training images.")
     batch_size: int = Field(default=16, ge=1, le=MAX_IMAGES, description="Global batch, in images.")
+    lr_schedule: Literal["cosine", "step"] = Field(
+        default="cosine",
+        description="cosine falls from lr to final_lr; step is lr, times lr_drop_factor after each of lr_drops.",
+    )
     lr: float = Field(default=0.02, gt=0, description="Highest learning rate, for a batch of `lr_batch_size`.")
-    final_lr: float = Field(default=0.0001, ge=0, description="Last learning rate, for a batch of `lr_batch_size`.")
+    final_lr: float = Field(
+        default=0.0001, ge=0, description="Last learning rate of the cosine, for a batch of `lr_batch_size`."
+    )
+    lr_drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(2 / 3, 11 / 12),
+        max_length=100,
+        description="Where the rate steps down, as shares of all epochs: by default after 16 and 22 of 24.",
+    )
+    lr_drop_factor: float = Field(default=0.1, gt=0, lt=1, description="What the rate is multiplied by there.")
     lr_batch_size: int | None = Field(
         default=16,
         ge=1,
@@ -59,8 +73,10 @@ class _Schedule(Settings):
 
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
-        if self.final_lr > self.lr:
+        if self.lr_schedule == "cosine" and self.final_lr > self.lr:
             raise ValueError(f"final_lr: {self.final_lr} is more than lr, {self.lr}; the rate only falls")
+        if list(self.lr_drops) != sorted(set(self.lr_drops)):
+            raise ValueError(f"lr_drops: {list(self.lr_drops)} do not rise; give the shares in order, each once")
         return self
 
     def merged(self, changes: Mapping[str, Any]) -> Self:
@@ -73,13 +89,31 @@ class _Schedule(Settings):
 
 
 class TrainingSettings(_Schedule):
-    """One training: SGD with a warm-up and a cosine, per step (SP-NAS, section 3.3)."""
+    """One training: SGD with a warm-up and a cosine, per step (SP-NAS, section 3.3), or steps (section 4.1)."""
 
     normalization: Normalization = Field(
         default="batch",
         description="batch, sync (over all ranks; batch where there is one), frozen (statistics and scales "
         "kept) or group. Detector batches of 1 want frozen or group.",
     )
+    scales: tuple[Scale, Scale] | None = Field(
+        default=None,
+        description="Each training image of a detector is resized once more, by a factor drawn between these two: 0.8 "
+        "and 1.2 for COCO in the paper. null leaves it.",
+    )
+    aspect_groups: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="A detector's batches hold images of like width over height, so that little of them is padding: 2 "
+        "parts wide from tall ones, more part finer, 1 takes all together.",
+    )
+
+    @model_validator(mode="after")
+    def _check_scales(self) -> Self:
+        if self.scales is not None and self.scales[0] > self.scales[1]:
+            raise ValueError(f"scales: {self.scales[0]} is more than {self.scales[1]}; give the smaller one first")
+        return self
 
 
 class DetectorSettings(Settings):
@@ -173,12 +207,25 @@ class DetectorSettings(Settings):
 
 
 class _Cached(Settings):
+    family: ClassVar[MetricFamily] = "coco"
+    """The metrics that detectors are judged by on these data."""
+
     cache_bytes: int = Field(
         default=2**30,
         ge=0,
         description="Resized images are kept in memory, as bytes, until this many are used; per worker, by the "
         "data set's two splits together.",
     )
+    cache_dir: Name | None = Field(
+        default=None,
+        description="A folder on a fast disk where resized images are kept, as bytes, for all later runs; several "
+        "workers may share it. About 3 bytes for each pixel; the last GiB of the disk is left free. null keeps none.",
+    )
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether objects have masks, as a detector with masks needs."""
+        return False
 
 
 class AnnotatedData(_Cached):
@@ -233,6 +280,8 @@ class VocData(AnnotatedData):
     A split ``train`` is read from `root` itself, ``VOC2007/trainval`` from the folder `root`/VOC2007.
     """
 
+    family: ClassVar[MetricFamily] = "voc"
+
     format: Literal["voc"] = Field(description="The layout.")
     train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
     val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
@@ -253,9 +302,16 @@ class CocoData(AnnotatedData):
     check_images: bool = Field(default=True, description=_CHECK_IMAGES)
     short_side: int = Field(default=800, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether segmentations are read."""
+        return self.masks
+
 
 class EcpData(AnnotatedData):
     """EuroCity Persons: `root`/{day,night}/{img,labels}/SPLIT/CITY/NAME.{png,json}."""
+
+    family: ClassVar[MetricFamily] = "ecp"
 
     format: Literal["ecp"] = Field(description="The layout.")
     train: tuple[Name, ...] = Field(
@@ -321,6 +377,11 @@ class ShapesData(_Shapes):
     max_objects: int = Field(default=5, ge=1, le=1000, description="Most objects in an image; there is at least one.")
     max_clutter: int = Field(default=2, ge=0, le=1000, description="Most grey lines drawn behind the objects.")
     max_occluders: int = Field(default=1, ge=0, le=1000, description="Most grey bars drawn over the objects.")
+
+    @property
+    def has_masks(self) -> bool:
+        """They have."""
+        return True
 
     @model_validator(mode="after")
     def _check(self) -> Self:

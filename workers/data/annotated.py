@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from models.wording import brief
+from workers.data.disk_cache import DiskCache
 from workers.data.image_files import NO_IMAGE, TORN, Listings, inspect
 from workers.data.interface import (
     Cache,
@@ -69,8 +70,8 @@ Describe = Callable[[int], tuple[str, str]]
 class Outlines(Protocol):
     """Segmentations of boxes, kept small until one is asked for."""
 
-    def mask(self, row: int) -> Mask:
-        """The mask of the box that was in this row when it was read."""
+    def mask(self, row: int, height: int, width: int) -> Mask:
+        """The mask, in an image of this size, of the box that was in this row when it was read."""
         ...
 
 
@@ -111,8 +112,11 @@ class Annotated:
     def take_boxes(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Annotated":
         """Some of the boxes, in this order."""
         names = ("owners", "boxes", "labels", "ignore", "crowd", "rows", "area", "occlusion", "truncation")
-        values: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: value if value is None else value[keep] for name, value in values.items()})
+        values: dict[str, Any] = {}
+        for name in names:
+            value = getattr(self, name)
+            values[name] = None if value is None else value[keep]
+        return replace(self, **values)
 
     def take_images(self, keep: NDArray[np.bool_]) -> "Annotated":
         """Some of the images, with the boxes in them."""
@@ -144,10 +148,10 @@ def joined(parts: Sequence[Annotated]) -> Annotated:
 class _JoinedOutlines:
     parts: Sequence[tuple[Outlines, NDArray[np.int64]]]  # outlines, and the rows of the part's boxes in them
 
-    def mask(self, row: int) -> Mask:
+    def mask(self, row: int, height: int, width: int) -> Mask:
         for outlines, rows in self.parts:
             if row < len(rows):
-                return outlines.mask(int(rows[row]))
+                return outlines.mask(int(rows[row]), height, width)
             row -= len(rows)
         raise IndexError(row)
 
@@ -346,6 +350,7 @@ class ImageSet:
         self._found = found
         self._starts = np.searchsorted(found.owners, np.arange(len(found.paths) + 1))
         self._short_side, self._long_side = settings.short_side, settings.long_side
+        self._disk = DiskCache(settings.cache_dir)
         self._images = Cache[Image](make=self._read, size_bytes=lambda image: image.nbytes, room=room)
 
     def __len__(self) -> int:
@@ -377,7 +382,7 @@ class ImageSet:
         scale_x, scale_y = width / stored_width, height / stored_height
         masks = None
         if found.outlines is not None:
-            masks = tuple(found.outlines.mask(row) for row in found.rows[boxes].tolist())
+            masks = tuple(found.outlines.mask(row, stored_height, stored_width) for row in found.rows[boxes].tolist())
         return Target(
             image_id=index + 1,
             boxes=(found.boxes[boxes] * (scale_x, scale_y, scale_x, scale_y)).astype(np.float32),
@@ -392,6 +397,11 @@ class ImageSet:
         )
 
     def _read(self, index: int) -> Image:
+        return self._disk.image(
+            self.path(index), self.size(index), lambda: self._decoded(index), manner="all of it, bilinear"
+        )
+
+    def _decoded(self, index: int) -> Image:
         height, width = self.size(index)
         with opened(self.path(index), "replace it or take it off its list") as stored:
             if list(stored.size) != self._found.sizes[index].tolist():
@@ -426,4 +436,5 @@ def detection_data(
             problems=problems.all(),
         ),
         class_ids=tuple(class_ids),
+        family=settings.family,
     )

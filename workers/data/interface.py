@@ -3,20 +3,22 @@
 Images are bytes, [3, height, width], already resized; boxes are float32 [N, 4] as x1, y1, x2, y2 in pixels of
 the resized image, x2 and y2 exclusive; labels are int64 from 1 (0 is the background).
 
-Invariant: `image(i)` and `target(i)` give the same values whenever and in whatever order they are asked for,
-and callers don't write into what they get. They raise `ValueError`, naming the file, where an image is broken,
-and `OSError` where storage fails.
+Invariant: `image(i)` and `target(i)` give the same values whenever, in whatever order and in whichever thread they are
+asked for, and callers don't write into what they get. They raise `ValueError`, naming the file, where an image is
+broken, and `OSError` where storage fails.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Lock
 from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.wording import one_line
+from workers.metric_names import MetricFamily
 
 Image = NDArray[np.uint8]
 Value = TypeVar("Value")
@@ -76,6 +78,10 @@ class DetectionSet(Protocol):
 
     def image(self, index: int) -> Image:
         """The resized image, uint8 [3, height, width]."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the resized image; nothing is read to know it."""
         ...
 
     def target(self, index: int) -> Target:
@@ -143,7 +149,8 @@ class DetectionData:
     """A detection data set.
 
     `mean` and `std` are per channel, of pixels from 0 to 1; `class_ids` are the numbers that the format's own files
-    give the classes, in the order of their labels, or nothing where it has only names.
+    give the classes, in the order of their labels, or nothing where it has only names; `family` are the metrics that
+    detectors are judged by.
     """
 
     train: DetectionSet
@@ -153,6 +160,7 @@ class DetectionData:
     std: tuple[float, float, float]
     report: DataReport
     class_ids: tuple[int, ...] = ()
+    family: MetricFamily = "coco"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +182,15 @@ class Room:
 
     limit_bytes: int
     used_bytes: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
     def takes(self, size_bytes: int) -> bool:
-        """Use this much of it, if it is still there."""
-        if self.used_bytes + size_bytes > self.limit_bytes:
-            return False
-        self.used_bytes += size_bytes
-        return True
+        """Use this much of it, if it is still there; any thread may ask."""
+        with self._lock:
+            if self.used_bytes + size_bytes > self.limit_bytes:
+                return False
+            self.used_bytes += size_bytes
+            return True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,7 +210,7 @@ class Cache(Generic[Value]):
         if index in self._values:
             return self._values[index]
         value = self.make(index)
-        if self.room.takes(self.size_bytes(value)):
+        if index not in self._values and self.room.takes(self.size_bytes(value)):
             self._values[index] = value
         return value
 
