@@ -35,6 +35,7 @@ class NodeSettings:
         detector: everything but the backbone.
         max_stages: levels of the pyramid.
         num_ranks: processes that train together on each node, one for each GPU.
+        num_loaders: threads that read images ahead for each of them; 0 reads when they are wanted.
         trainer: what its ranks train with, as module:class; see `workers.rank.Trainer`.
     """
 
@@ -44,6 +45,7 @@ class NodeSettings:
     detector: DetectorSettings
     max_stages: int
     num_ranks: int = 1
+    num_loaders: int = 0
     trainer: str = NETWORK_TRAINER
 
 

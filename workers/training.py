@@ -1,11 +1,13 @@
 """What a rank does with its tasks: trains detectors and pretrains backbones.
 
-Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache.
+Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache, and who reads
+ahead in them.
 """
 
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
+from workers.data.loading import Loaders
 from workers.detection import train_detector
 from workers.rank import Blob, Checkpoints
 from workers.task import NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
@@ -18,6 +20,7 @@ class NetworkTrainer:
     def __init__(self, settings: NodeSettings) -> None:
         """Keep the settings."""
         self._settings = settings
+        self._loaders = Loaders(settings.num_loaders)
         self._detection_data: DetectionData | None = None
         self._classification_data: ClassificationData | None = None
 
@@ -67,6 +70,7 @@ class NetworkTrainer:
                 on_progress=on_progress,
                 should_stop=should_stop,
                 world=world,
+                loaders=self._loaders,
             )
         if self._detection_data is None:
             self._detection_data = open_detection_data(settings.data)
@@ -81,4 +85,5 @@ class NetworkTrainer:
             on_progress=on_progress,
             should_stop=should_stop,
             world=world,
+            loaders=self._loaders,
         )

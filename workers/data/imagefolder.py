@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from models.wording import brief
+from workers.data.disk_cache import DiskCache
 from workers.data.interface import Cache, ClassificationData, DataReport, Image, Room, channels_first
 from workers.data.reading import check_class_name, leads_out, opened, rgb
 from workers.settings import ImageFolderData
@@ -24,6 +25,7 @@ class _Folder:
     def __init__(self, files: list[tuple[Path, int]], settings: ImageFolderData, room: Room) -> None:
         self._files = files
         self._side = round(settings.image_size * MARGIN)
+        self._disk = DiskCache(settings.cache_dir)
         self._images = Cache[Image](make=self._read, size_bytes=lambda image: image.nbytes, room=room)
 
     def __len__(self) -> int:
@@ -38,7 +40,10 @@ class _Folder:
         return self._files[index][1]
 
     def _read(self, index: int) -> Image:
-        path = self._files[index][0]
+        path, size = self._files[index][0], (self._side, self._side)
+        return self._disk.image(path, size, lambda: self._decoded(path), manner="its middle, bilinear")
+
+    def _decoded(self, path: Path) -> Image:
         with opened(path, "replace or remove it") as stored:
             width, height = stored.size
             scale = self._side / min(width, height)

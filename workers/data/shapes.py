@@ -132,7 +132,7 @@ class _Shapes:
     """One split of pictures."""
 
     def __init__(self, settings: ShapesData, stream: int, length: int, room: Room) -> None:
-        self._length = length
+        self._length, self._side = length, settings.image_size
         self._drawn = Cache[tuple[Image, Target]](
             make=lambda index: draw(settings, stream, index),
             size_bytes=lambda drawn: drawn[0].nbytes,
@@ -145,6 +145,10 @@ class _Shapes:
     def image(self, index: int) -> Image:
         """The picture, uint8 [3, side, side]."""
         return self._drawn[index][0]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The side, twice."""
+        return self._side, self._side
 
     def target(self, index: int) -> Target:
         """The picture's boxes."""
