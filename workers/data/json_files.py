@@ -57,7 +57,8 @@ def stream_json(
     try:
         start = _skip(text, 0)
         if text.startswith("[", start) and "" in lists:
-            rest, end = {}, _each(text, start, path, lists[""])
+            rest: dict[str, Any] = {}
+            end = _each(text, start, path, lists[""])
         elif text.startswith("{", start):
             rest, end = _members(text, start, path, lists)
         else:
