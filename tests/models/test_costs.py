@@ -62,7 +62,14 @@ def test_every_part_is_counted_by_itself(spec: NetworkSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    "num_classes, max_stages, shape", [(1, 4, {}), (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)})]
+    "num_classes, max_stages, shape",
+    [
+        (1, 4, {}),
+        (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)}),
+        (3, 4, {"mask": True, "mask_channels": 6, "mask_roi_size": 4}),
+        (3, 4, {"kind": "cascade_rcnn"}),
+        (3, 4, {"kind": "cascade_rcnn", "mask": True, "mask_channels": 6}),
+    ],
 )
 def test_a_detectors_parameters_are_counted_without_building_it(
     num_classes: int, max_stages: int, shape: dict[str, Any]
