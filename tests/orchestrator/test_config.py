@@ -96,9 +96,9 @@ def test_an_unknown_key_is_answered_with_a_known_one(changes: dict[str, Any], li
         ({"final": {"epochs": "x"}}, "final.epochs: 'x': input should be a valid integer"),
         ({"detector.anchor_ratios": [1, -1]}, "detector.anchor_ratios.1: -1: input should be greater than 0"),
         ({"budget.deadline": "soon"}, "budget.deadline: 'soon': input should be a valid datetime"),
-        ({"data.format": "voq"}, "data.format: 'voq' is unknown; use one of shapes, voc"),
-        ({"data": {"root": "x"}}, "data.format: missing; use one of shapes, voc"),
-        ({"algorithm": "spans"}, "algorithm: 'spans': input should be 'spnas'"),
+        ({"data.format": "voq"}, "data.format: 'voq' is unknown; use one of bdd, coco, ecp, shapes, voc"),
+        ({"data": {"root": "x"}}, "data.format: missing; use one of bdd, coco, ecp, shapes, voc"),
+        ({"algorithm": "spans"}, "algorithm: 'spans': input should be 'spnas', 'train', 'evaluate' or 'pretrain'"),
     ],
 )
 def test_a_wrong_value_is_answered_with_the_key_the_value_and_what_would_be_right(
@@ -150,7 +150,7 @@ def test_a_malformed_encoding_is_answered_with_its_position(encoding: str, posit
         ),
         (
             {"start.architecture": "BB(11,d1,d1,d1)+(0,0,0,1)"},
-            "start: architecture BB(11,d1,d1,d1)+(0,0,0,1) has subnets; a search starts from a serial network",
+            "start.architecture: BB(11,d1,d1,d1)+(0,0,0,1) has subnets; a search starts from a serial network",
         ),
         (
             {"serial.max_gflops": 0.01},
