@@ -44,7 +44,7 @@ def test_the_format_picks_the_data_settings() -> None:
     detection = TypeAdapter(DetectionDataSettings)
     assert isinstance(detection.validate_python({"format": "voc", "root": "x"}), VocData)
     assert isinstance(detection.validate_python({"format": "shapes"}), ShapesData)
-    with pytest.raises(ValidationError, match="'voc', 'shapes'"):
+    with pytest.raises(ValidationError, match="'voc', 'coco', 'ecp', 'bdd', 'shapes'"):
         detection.validate_python({"format": "voq"})
     with pytest.raises(ValidationError, match="'imagefolder', 'shapes'"):
         TypeAdapter(ClassificationDataSettings).validate_python({"format": "voc"})

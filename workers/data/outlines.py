@@ -28,7 +28,7 @@ class Outlines:
         self._points = array("f")
         self._ends = array("q", [0])  # of each polygon in `_points`
         self._firsts = array("q")  # of each row, in `_ends`
-        self._runs: dict[int, tuple[int, int, "array[int]"]] = {}  # height, width and runs of those that are runs
+        self._runs: dict[int, tuple[int, int, array[int]]] = {}  # height, width and runs of those that are runs
 
     def add(self, raw: Any) -> None:
         """Keep the next segmentation; what can't be read counts as none."""
