@@ -319,6 +319,7 @@ def test_differences_name_the_keys_with_both_values() -> None:
     assert differences(old, new) == {
         "fleet.num_workers": (1, 3),
         "final.epochs": (24, None),
+        "final.num_nodes": (1, None),
         "final.start": ("search", None),
         "parallel.training.batch_size": (None, 8),
         "serial.n_stuck": (20, 5),
