@@ -47,11 +47,3 @@ def take_metadata(header: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def metadata_of(blob: bytes) -> dict[str, str]:
-    """A blob's metadata.
-
-    Raises:
-        ValueError: if it is none, or they are damaged.
-    """
-    header, _ = read_header(np.frombuffer(blob, dtype=np.uint8))
-    return take_metadata(header)
