@@ -54,6 +54,15 @@ def is_file(text: str) -> bool:
     return path.is_file() or (path.suffix in FILE_SUFFIXES and not path.is_dir())
 
 
+def address_of(text: str) -> str:
+    """The address of a run or file that a user named.
+
+    Raises:
+        UserError: if it is none.
+    """
+    return str(Path(text).absolute()) if is_file(text) else storage_of(text).address
+
+
 def best_of_run(run: str) -> Source:
     """The weights that a run has come to; see `best_job`.
 
@@ -86,12 +95,13 @@ def best_job(state: SearchState) -> int | None:
     return state.best_overall.index if state.best_overall else completed.get("pretrain")
 
 
-def read_file(path: Path) -> Source | None:
+def read_file(name: str) -> Source | None:
     """What is in a file of weights; None if it is no blob that says what network it is of.
 
     Raises:
         UserError: if it can't be read, or is a damaged blob.
     """
+    path = Path(name)
     try:
         data = path.read_bytes()
         return _source(str(path.absolute()), data) if path.suffix == BLOB_SUFFIX else None

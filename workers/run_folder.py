@@ -20,6 +20,12 @@ from workers.storage import Storage, open_storage
 
 RESULT_VERSION = 2
 SUFFIX = ".safetensors"
+GIVEN = "given"
+"""The name, in the place of an attempt's, of weights that no job has made but the run was given at its beginning."""
+
+GIVEN_INDEX = -1
+"""Stands for them among the indices of jobs."""
+
 ATTEMPT = re.compile(r"[0-9]{6,}-[0-9]+(?:-([0-9]+))?")
 
 
