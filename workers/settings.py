@@ -250,8 +250,8 @@ class AnnotatedData(_Cached):
     )
     empty_images: Literal["drop", "keep"] = Field(
         default="drop",
-        description="Whether images without a box are left out of training and counted, or trained on. Evaluation takes "
-        "all.",
+        description="Whether images without a box are left out of training and counted, or trained on. Evaluation "
+        "takes all.",
     )
     invalid_boxes: Literal["drop", "refuse"] = Field(
         default="drop",

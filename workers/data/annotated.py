@@ -234,7 +234,7 @@ class Sifter:
         """
         seen = self._seen.setdefault(part, set())
         if path in seen:
-            self.leave_out(TWICE, where, f"{path} must be there once", path)
+            self.leave_out(TWICE, where, f"{path} must be there once", Path(path).name)
             return False
         seen.add(path)
         return True

@@ -125,9 +125,9 @@ class _Split:
         path = f"{self._folder}/{name}"
         if not self._sifter.listings.has(path) and frame.video:
             path = f"{self._folder}/{frame.video}/{name}"
+        self._sifter.count(images=1)
         if not self._sifter.is_new(self._part, path, str(self._file)):
             return
-        self._sifter.count(images=1)
         if not self._sifter.listings.has(path):
             self._sifter.leave_out(NO_IMAGE, path, "it does not exist")
             return

@@ -118,9 +118,9 @@ class _Reader:
         pictured, labelled = _stems(images, IMAGE), _stems(labels, LABELS)
         for stem in sorted(pictured | labelled):
             path, file = os.path.join(images, stem + IMAGE), os.path.join(labels, stem + LABELS)
+            self.sifter.count(images=1)
             if not self.sifter.is_new(part, path, str(labels)):
                 continue
-            self.sifter.count(images=1)
             if stem not in pictured:
                 self.sifter.leave_out(NO_IMAGE, path, f"it does not exist, but {file} does")
             elif stem not in labelled:

@@ -2,8 +2,8 @@
 
 An image is sound if its header gives a size and its file ends as the format says: a JPEG with the marker of its end, a
 PNG with its last chunk, within the last `TAIL_BYTES`. Cut-off downloads and full disks leave files that don't. One that
-ends otherwise is decoded to be sure, as some cameras write more behind the end. What is corrupt in the middle is found
-when the image is trained on, and is a `ValueError` then.
+ends otherwise is read whole and decoded to be sure, as some cameras write more behind the end. What is corrupt in the
+middle is found when the image is trained on, and is a `ValueError` then.
 
 Invariant: every path gets a size or a reason; storage that fails is an `OSError`, never a reason.
 """
@@ -27,6 +27,7 @@ TORN = "image that is cut off or corrupt"
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 64
+MAX_BYTES = 2**28  # that are read of a file that ends otherwise
 MAX_SEGMENTS = 200  # of a JPEG's header
 CHUNK = 512  # files that a thread takes at once
 NUM_THREADS = 16  # which wait for the storage, not for each other
@@ -35,6 +36,7 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = b"\xff\xda"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _BARE = (0x01, *range(0xD0, 0xD8))  # markers without a length
 
@@ -119,10 +121,19 @@ def _inspect(paths: Sequence[str], rows: range, sizes: NDArray[np.int64]) -> Ite
             with opened(Path(path), "replace it") as stored:
                 kind = TORN
                 size = stored.size
+                if stored.format == "JPEG" and not _has_end(path):
+                    raise ValueError("it has no end")
                 stored.load()
             sizes[row] = size
         except ValueError as error:
             yield Broken(row=row, kind=kind, reason=f"it can't be read ({error.__cause__ or error})")
+
+
+def _has_end(path: str) -> bool:
+    """Whether a JPEG's last scan ends, which a decoder does not insist on; neither marker can be within a scan."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES)
+    return data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN)
 
 
 def _quick_size(path: str) -> tuple[int, int] | None:

@@ -129,9 +129,9 @@ class _Reader:
                     f"{self._key}.root: image id {brief(image_id)} of {brief(split)} leads out of {self.sifter.root}; "
                     "give ids of files in it"
                 )
+            self.sifter.count(images=1)
             if not self.sifter.is_new(part, images + image_id, f"{split}.txt"):
                 continue
-            self.sifter.count(images=1)
             path = next(
                 (images + image_id + end for end in SUFFIXES if self.sifter.listings.has(images + image_id + end)), ""
             )
