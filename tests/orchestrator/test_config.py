@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.config import RunConfig, differences, load_config, may_change, parse_config
+from orchestrator.config import FleetConfig, RunConfig, differences, load_config, may_change, parse_config
 from orchestrator.errors import UserError
 from workers.settings import TrainingSettings
 
@@ -311,6 +311,12 @@ def test_a_resolved_config_is_the_same_config(tmp_path: Path) -> None:
     loaded = load_config(write(tmp_path, given.to_yaml()))
     assert loaded == given
     assert differences(loaded, given) == {}
+
+
+def test_loaders_take_the_cpus_that_the_trainings_leave() -> None:
+    assert FleetConfig(gpus_per_worker=8, cpus_per_worker=64).num_loaders == 7
+    assert FleetConfig(gpus_per_worker=8, cpus_per_worker=4).num_loaders == FleetConfig().num_loaders == 0
+    assert FleetConfig(loaders_per_rank=3).num_loaders == 3
 
 
 def test_differences_name_the_keys_with_both_values() -> None:
