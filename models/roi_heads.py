@@ -18,9 +18,8 @@ from torchvision.models.detection.roi_heads import (
     RoIHeads,
     fastrcnn_loss,
     maskrcnn_inference,
-    project_masks_on_boxes,
 )
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from models.detector_shape import NUM_MASK_LAYERS, DetectorShape
 
@@ -104,7 +103,7 @@ def mask_loss(
     logits = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(features, boxes, image_shapes)))
     truth = torch.cat(
         [
-            project_masks_on_boxes(target["masks"], box, objects[kept], logits.shape[-1])
+            mask_targets(target["masks"], box, objects[kept], logits.shape[-1])
             for target, box, objects, kept in zip(targets, boxes, matched, positive, strict=True)
         ]
     )
@@ -112,6 +111,21 @@ def mask_loss(
     own = logits[torch.arange(len(logits), device=logits.device), classes]
     losses = functional.binary_cross_entropy_with_logits(own, truth, reduction="none").mean(dim=(1, 2))
     return (losses * image_shares(boxes, losses)).sum()
+
+
+def mask_targets(masks: Tensor, boxes: Tensor, matched: Tensor, side: int) -> Tensor:
+    """What the masks of RoIs should be: those of their objects within them, [R, side, side].
+
+    Sampled at the boxes' true places, as by detectron2; torchvision's `project_masks_on_boxes` is half a pixel off.
+
+    Args:
+        masks: [N, H, W] of the objects.
+        boxes: [R, 4].
+        matched: [R], whose object's mask each takes.
+        side: of the masks.
+    """
+    rois = torch.cat((matched[:, None].to(boxes), boxes), dim=1)
+    return roi_align(masks[:, None].to(boxes), rois, side, aligned=True)[:, 0]
 
 
 def predict_masks(

@@ -3,17 +3,23 @@
 Invariant: a mask that is drawn at the size it was stored in is that mask to the last pixel.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 from torch import Tensor
-from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torch.nn import functional
 
 from workers.data.interface import Mask, Target
 
 THRESHOLD = 0.5
 """Pixels of at least this probability are the object's (Mask R-CNN, section 3.1)."""
+
+MIN_SIDE = 1e-6
+"""Boxes of less, in pixels, hold no pixel's centre but by chance."""
 
 
 def encoded(pixels: NDArray[np.bool_]) -> Mask:
@@ -61,10 +67,32 @@ def stored_masks(target: Target, image_size: tuple[int, int], boxes: Tensor, mas
         size = target.masks[0]["size"]
     else:
         size = [round(image_size[0] / height), round(image_size[1] / width)]
-    boxes, masks = boxes.cpu() / torch.tensor([width, height, width, height]), masks.cpu()
-    # one at a time: the masks of a hundred objects in a large image would fill hundreds of megabytes
-    pasted = (paste_masks_in_image(masks[[d]], boxes[[d]], tuple(size))[0, 0] for d in range(len(boxes)))
-    return tuple(encoded(mask.numpy() >= THRESHOLD) for mask in pasted)
+    stored = (boxes.cpu() / torch.tensor([width, height, width, height])).tolist()
+    return tuple(encoded(_pasted(mask, box, size)) for mask, box in zip(masks.float().cpu(), stored, strict=True))
+
+
+def _pasted(mask: Tensor, box: Sequence[float], size: Sequence[int]) -> NDArray[np.bool_]:
+    """The pixels of an image where a mask, [1, M, M] over a box, is above the threshold.
+
+    Each pixel asks for the mask at its centre, as in detectron2 and mmdetection; torchvision's own pasting rounds the
+    box's corners down. Outside of the box a mask is zero, so that it falls to one half at the box's edges.
+    """
+    pixels = np.zeros(size, dtype=np.bool_)
+    left, top, right, bottom = box
+    first_row, rows = _centres(top, bottom, size[0])
+    first_column, columns = _centres(left, right, size[1])
+    if len(rows) and len(columns):
+        grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+        found = functional.grid_sample(mask[None], grid[None], padding_mode="zeros", align_corners=False)[0, 0]
+        region = np.s_[first_row : first_row + len(rows), first_column : first_column + len(columns)]
+        pixels[region] = found.numpy() >= THRESHOLD
+    return pixels
+
+
+def _centres(start: float, end: float, length: int) -> tuple[int, Tensor]:
+    """The first pixel whose centre lies in a span, and where such centres are in it, from -1 to 1."""
+    first, last = max(0, math.ceil(start - 0.5)), min(length - 1, math.floor(end - 0.5))
+    return first, (torch.arange(first, max(first, last + 1)) + (0.5 - start)) * (2 / max(end - start, MIN_SIDE)) - 1
 
 
 def _nearest(length: int, scale: float, most: int) -> NDArray[np.int64]:
