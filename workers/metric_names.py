@@ -17,6 +17,8 @@ LAMR = "LAMR"
 
 SUBSETS = ("reasonable", "small", "occluded", "all")
 MASKS = "masks/"
+IMAGES_PER_SECOND, LATENCY_MS = "images_per_second", "latency_ms"
+"""What an evaluation measures beside a data set's metrics; see `workers.evaluation`."""
 
 
 def names_of(family: MetricFamily, *, masks: bool = False) -> tuple[str, ...]:

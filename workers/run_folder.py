@@ -149,6 +149,10 @@ class RunFolder:
             raise ValueError(f"weights {self.storage.where(name)}: the bytes are not those that were written")
         return data
 
+    def weights_path(self, file: WeightsFile) -> str:
+        """Where an attempt's weights are, for messages."""
+        return self.storage.where(f"weights/{file.name}")
+
     def delete_weights(self, name: str) -> None:
         """Delete an attempt's weights, if there are any."""
         self.storage.delete(f"weights/{name}{SUFFIX}")

@@ -23,6 +23,7 @@ class _Step:
 
 _PRETRAIN = _Step("pretrain", "pretrain", "reignition")
 _TRAIN = _Step("train_full", "final", "final")
+_EVALUATE = _Step("evaluate", "evaluation", "serial")  # the recipe says how many images are taken at a time
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Single:
         match self.purpose:
             case "pretrain":
                 return (_PRETRAIN,)
-            case "evaluate":  # nothing is trained; a recipe says how many images are taken at a time
-                return (_Step("evaluate", "evaluation", "final" if self.settings.train_full else "serial"),)
+            case "evaluate":
+                return (_EVALUATE,)
             case "train":
                 return (_PRETRAIN, _TRAIN) if self.settings.pretrain_start else (_TRAIN,)
 
