@@ -74,8 +74,8 @@ def pretrain(
         loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        ``top1`` on the evaluation split, and the backbone's weights with spec and kind; on all ranks but the first,
-        neither.
+        ``top1`` on the evaluation split, ``top5`` where there are more than five classes, and the backbone's weights
+        with spec and kind; on all ranks but the first, neither.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -123,10 +123,10 @@ def pretrain(
         loaders=loaders,
     )
     on_images = evaluation_reports(task.training, len(data.train), on_progress, should_stop)
-    top1 = _top1(model, data, task.training.batch_size, on_images, world, loaders)
+    metrics = _accuracy(model, data, task.training.batch_size, on_images, world, loaders)
     metadata = {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}
     return TrainingResult(
-        metrics={"top1": top1} if world.is_first else {},
+        metrics=metrics if world.is_first else {},
         weights=pack(model.backbone.state_dict(), metadata) if world.is_first else b"",
         peak_memory_bytes=peak_memory_bytes(device),
     )
@@ -136,19 +136,23 @@ def _autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants_bfloat16(device))
 
 
-def _top1(
+def _accuracy(
     model: Classifier,
     data: ClassificationData,
     batch_size: int,
     on_images: OnImages,
     world: World,
     loaders: Loaders,
-) -> float:
-    """The share of the evaluation split that is classified rightly; each image is on one rank."""
+) -> dict[str, float]:
+    """The shares of the evaluation split whose class is the first guess, or among the first five, ties by the class.
+
+    Each image is on one rank.
+    """
     model.eval()
     mine = range(world.rank, len(data.val), world.size)
     share_size = max(1, batch_size // world.size)
-    num_right = 0
+    depths = [depth for depth in (1, 5) if depth == 1 or depth < len(data.class_names)]
+    num_right = dict.fromkeys(depths, 0)
 
     def load(index: int) -> Tensor:
         return staged(_crop(data.val.image(index), data.image_size), world.device)
@@ -161,9 +165,13 @@ def _top1(
         for start in range(0, len(mine), share_size):
             on_images(start * world.size)
             indices = mine[start : start + share_size]
-            predicted = model(_batch(data, list(islice(loaded, share_size)), world.device)).argmax(1).tolist()
-            num_right += sum(guess == data.val.label(index) for index, guess in zip(indices, predicted, strict=True))
-    return sum(world.gather(num_right)) / len(data.val)
+            logits = model(_batch(data, list(islice(loaded, share_size)), world.device))
+            guesses = logits.argsort(dim=1, descending=True, stable=True)[:, : max(depths)].tolist()
+            for index, ranked in zip(indices, guesses, strict=True):
+                for depth in depths:
+                    num_right[depth] += data.val.label(index) in ranked[:depth]
+    shares = world.gather(num_right)
+    return {f"top{depth}": sum(share[depth] for share in shares) / len(data.val) for depth in depths}
 
 
 def _crop(image: Image, side: int, pick: Pick | None = None) -> Tensor:

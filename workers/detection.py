@@ -224,6 +224,9 @@ def prepare_detector(
 
     old_state, metadata = unpack(parent)
     old_spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+    if "classes" in metadata and json.loads(metadata["classes"]) != list(data.class_names):
+        # What tells other classes apart says nothing of these, even if they are as many.
+        old_state = {key: tensor for key, tensor in old_state.items() if "_predictor." not in key}
     if backbone is None:
         state = inherit(old_state, old_spec, task.morphs, normalization)
     else:
