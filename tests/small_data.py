@@ -1,4 +1,7 @@
-"""Small data sets of every format, written for tests; boxes are given as x1, y1, x2, y2 with x2 and y2 exclusive."""
+"""Small data sets of every format, written for tests.
+
+Boxes are given as x1, y1, x2, y2 with x2 and y2 exclusive, but for Pascal VOC's.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,6 +30,30 @@ def write_json(path: Path, value: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
     return path
+
+
+def write_voc(
+    root: Path,
+    split: str,
+    images: Mapping[str, Sequence[tuple[str, float, float, float, float]]],
+    *,
+    folder: str = ".",
+    difficult: Sequence[str] = (),
+) -> None:
+    """Images of 40 x 30 pixels and a list of them; boxes are xmin, ymin, xmax, ymax as they are written."""
+    home = root / folder
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    for number, (image_id, boxes) in enumerate(images.items()):
+        Image.new("RGB", (40, 30), (number, 100, 200)).save(home / "JPEGImages" / f"{image_id}.jpg")
+        objects = "".join(
+            f"<object><name>{name}</name><difficult>{int(name in difficult)}</difficult>"
+            f"<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+            for name, x1, y1, x2, y2 in boxes
+        )
+        xml = f"<annotation><path>/nowhere/{image_id}.jpg</path>{objects}</annotation>"
+        (home / "Annotations" / f"{image_id}.xml").write_text(xml)
+    (home / "ImageSets/Main" / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in images))
 
 
 COCO_IDS = {"cat": 3, "dog": 17, "tree": 90}
