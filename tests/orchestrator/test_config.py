@@ -185,6 +185,16 @@ def test_a_start_outside_the_limits_is_refused(changes: dict[str, Any], line: st
             "training.normalization: 'batch' does not work with the parallel recipe's batch_size 1; use frozen or",
         ),
         ({"objective.metric": "AP60"}, "objective.metric: 'AP60' is none of AP, AP50, AP75, "),
+        ({"objective.metric": "LAMR"}, "objective.metric: 'LAMR' is none of AP, AP50, AP75, "),
+        ({"objective.metric": "masks/AP"}, "objective.metric: 'masks/AP' is none of AP, AP50, AP75, "),
+        (
+            {"data": {"format": "voc", "root": "x"}, "detector.mask": True},
+            "detector.mask: true, but the data (voc) have no masks; COCO's have, with data.masks: true",
+        ),
+        (
+            {"data": {"format": "ecp", "root": "x"}, "objective.metric": "LAMR"},
+            "objective.mode: 'max' is not what LAMR is good for; use min",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_answered(changes: dict[str, Any], line: str) -> None:
@@ -362,3 +372,17 @@ def test_what_the_history_depends_on_may_not_change(key: str) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_repository_loads(path: Path) -> None:
     load_config(path)
+
+
+def test_a_named_start_brings_its_stem_unless_one_is_given() -> None:
+    def start(**values: Any) -> tuple[str, str]:
+        config = tiny_config(start={"architecture": "resnet18", **values}, serial={"max_blocks": 60})
+        return config.start.architecture, config.start.stem
+
+    assert start() == ("BB(11,d1,d1,d1)", "resnet")
+    assert start(stem="deep") == ("BB(11,d1,d1,d1)", "deep")
+
+
+def test_a_start_of_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="start.architecture: architecture 'resnet17': .* the nearest is resnet18"):
+        tiny_config(start={"architecture": "resnet17"})

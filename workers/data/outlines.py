@@ -34,7 +34,7 @@ class Outlines:
         """Keep the next segmentation; what can't be read counts as none."""
         self._firsts.append(len(self._ends) - 1)
         if isinstance(raw, dict):
-            runs = _runs(raw)
+            runs = runs_of(raw)
             if runs is not None:
                 self._runs[len(self._firsts) - 1] = runs
         elif isinstance(raw, list):
@@ -94,7 +94,7 @@ class Outlines:
         return Mask(size=[height, width], counts=encoded["counts"])
 
 
-def _runs(raw: dict[str, Any]) -> tuple[int, int, "array[int]"] | None:
+def runs_of(raw: dict[str, Any]) -> tuple[int, int, "array[int]"] | None:
     """Height, width and runs, if they fill that size."""
     try:
         height, width = raw["size"]

@@ -105,7 +105,7 @@ def average_precision(
         for image, target, detected in zip(truth["images"], targets, detections, strict=True):
             for mask in (*(target.masks or ()), *(detected.masks or ())):
                 image["height"], image["width"] = mask["size"]  # pycocotools asks for them
-        masks = [{key: value for key, value in entry.items() if key not in ("bbox", "area")} for entry in found]
+        masks = [{key: value for key, value in entry.items() if key != "bbox"} for entry in found]
         metrics |= {f"masks/{name}": value for name, value in _flat(evaluate(truth, masks, "segm")).items()}
     return metrics
 
@@ -114,15 +114,16 @@ def evaluate(truth: dict[str, Any], found: list[dict[str, Any]], kind: Literal["
     """The scores of results in COCO's form.
 
     Args:
-        truth: images, categories and annotations as in an instances file.
-        found: as in a results file; pycocotools adds what it needs to these and to `truth`.
+        truth: images, categories and annotations as in an instances file; pycocotools adds what it needs to them, and
+            turns their segmentations into RLEs for ``segm``.
+        found: as in a results file.
         kind: ``bbox`` for boxes, ``segm`` for masks.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         objects = COCO()
         objects.dataset = truth
         objects.createIndex()
-        predictions = objects.loadRes(found) if found else _nothing()
+        predictions = objects.loadRes([dict(entry) for entry in found]) if found else _nothing()
         evaluation = COCOeval(objects, predictions, kind)
         evaluation.evaluate()
         evaluation.accumulate()

@@ -8,9 +8,9 @@ github.com/weiliu89/VOCdevkit, and py-faster-rcnn's ``xVOCap.m`` for the area):
   overlaps it most (the first of several), whether it is free or not. At an overlap of at least 0.5 it is right if the
   object is free, and wrong if another detection has it; a difficult object takes any number, which count neither way.
   py-faster-rcnn's and detectron2's translations ask for more than 0.5 and so differ where the overlap is just that.
-- 11-point (VOC2007): the mean of the best precision at recalls of at least 0, 0.1, ..., 1. These are MATLAB's
-  ``0:0.1:1``, which counts its upper half down from 1: a recall of 3 in 5 reaches its 0.6. NumPy's ``arange`` goes on
-  to 0.6000000000000001, which it does not.
+- 11-point (VOC2007): the mean of the best precision at recalls of at least 0, 0.1, ..., 1. In floating point these are
+  multiples of 0.1, as in the translations that papers have used (py-faster-rcnn, detectron2, mmdetection), so that a
+  recall of 3 in 10, 3 in 5 or 7 in 10 falls short of its own, as 3 * 0.1 is 0.30000000000000004.
 - Area (from 2010 on): the area under the curve of precision made monotone.
 - A class without an object that counts has no score and no part in the mean.
 """
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 MIN_OVERLAP = 0.5
-RECALLS = (0.0, 0.1, 0.2, 3 * 0.1, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RECALLS = tuple(number * 0.1 for number in range(11))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +125,7 @@ def _areas(boxes: Floats) -> Floats:
 
 
 def _eleven_point(recall: Floats, precision: Floats) -> float:
-    total = 0.0
-    for least in RECALLS:
-        total += float(precision[recall >= least].max(initial=0.0)) / 11
-    return total
+    return sum(float(precision[recall >= least].max(initial=0.0)) for least in RECALLS) / len(RECALLS)
 
 
 def _area(recall: Floats, precision: Floats) -> float:

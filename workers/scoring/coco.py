@@ -19,6 +19,7 @@ from typing import Any
 
 from models.wording import brief
 from workers.data.json_files import MAX_STREAMED_BYTES, number, read_json
+from workers.data.outlines import runs_of
 from workers.metrics.average_precision import TWELVE, CocoScores, evaluate
 from workers.scoring import Score
 
@@ -101,30 +102,27 @@ def _check_masks(annotated: dict[str, Any], truth: Path, found: list[dict[str, A
             _check_mask(annotation.get("segmentation"), size, f"{truth}: annotations[{index}]")
     for index, entry in enumerate(found):
         _check_mask(entry["segmentation"], sizes[entry["image_id"]], f"{path}: results[{index}]")
-        if "bbox" not in entry and not isinstance(_counts(entry["segmentation"]), str):
+        if "bbox" not in entry and not _is_compressed(entry["segmentation"]):
             raise ValueError(f"{path}: results[{index}]: segmentation without a bbox must be a compressed RLE")
+
+
+def _is_compressed(mask: Any) -> bool:
+    return isinstance(mask, dict) and isinstance(mask.get("counts"), str)
 
 
 def _check_mask(mask: Any, size: list[int], where: str) -> None:
     if isinstance(mask, list) and mask:
+        farthest = 10 * max(size)  # pycocotools takes memory for all of an outline, however far outside
         for polygon in mask:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
                 raise ValueError(f"{where}: segmentation has {brief(polygon)}, not x and y of three or more points")
             for coordinate in polygon:
-                number(coordinate, f"{where}: segmentation")
+                if abs(number(coordinate, f"{where}: segmentation")) > farthest:
+                    raise ValueError(f"{where}: segmentation has {brief(coordinate)} in an image of {size} pixels")
         return
-    counts = _counts(mask)
-    if isinstance(counts, list):
-        runs = [number(run, f"{where}: segmentation.counts") for run in counts]
-        fits = all(run >= 0 for run in runs) and sum(runs) == size[0] * size[1]
-    else:
-        fits = isinstance(counts, str) and counts.isascii()
-    if not fits or mask.get("size") != size:
+    runs = runs_of(mask) if isinstance(mask, dict) else None
+    if runs is None or [*runs[:2]] != size:
         raise ValueError(f"{where}: segmentation is {brief(mask)}, neither polygons nor an RLE of the image's {size}")
-
-
-def _counts(mask: Any) -> Any:
-    return mask.get("counts") if isinstance(mask, dict) else None
 
 
 def _entries(value: Any, where: str) -> list[dict[str, Any]]:

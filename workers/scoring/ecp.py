@@ -1,7 +1,7 @@
 """EuroCity Persons: a JSON file per frame for both.
 
 TRUTH is a folder of the frames' files, or of folders of cities with them, or a ``.dataset`` file with the path of one
-such file a line, or one such file; DETECTIONS a folder with one file of the same name for each, or one such file.
+such file a line; DETECTIONS a folder with one file of the same name for each. Or both are one file.
 
 What ``eval.py`` of the benchmark does (github.com/SomeNeurons/ECPB: dataloader.py, params.py), beside the counting in
 `workers.metrics.miss_rate`:
@@ -47,6 +47,8 @@ def score_ecp(truth: Path, detections: Path, *, ignore_other_vru: bool = False) 
 
 def _paired(truth: Path, detections: Path) -> list[tuple[Path, Path]]:
     """The files of each frame, in the order of the truth's paths."""
+    if truth.suffix == ".json" and truth.is_file() and detections.is_file():
+        return [(truth, detections)]
     annotated = _truth_files(truth)
     found = {path.stem: path for path in _files(detections)}
     names = {path.stem for path in annotated}
