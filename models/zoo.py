@@ -25,8 +25,9 @@ class ZooNetwork:
     Attributes:
         architecture: its encoding.
         stem: ``deep`` for the searched networks, ``resnet`` for torchvision's.
-        published_gflops: billions of multiply-adds at 224 x 224 pixels as the supplement's Figure 1 prints them, of the
-            network without its subnets and with a classifier of 1000 classes; None where it prints none.
+        published_gflops: billions of multiply-adds at 224 x 224 pixels as the paper prints them (the supplement's
+            Figure 1; Table 8 for the hand-made ones), of the network without its subnets and with a classifier of 1000
+            classes; None where it prints none.
         torchvision: the function of `torchvision.models` that builds the same network, if there is one.
     """
 
@@ -45,8 +46,10 @@ def _ones(count: int) -> str:
     return "1" * count
 
 
-def _hand_made(encoding: str, torchvision: str | None = None) -> ZooNetwork:
-    return ZooNetwork(architecture=Architecture.parse(encoding), stem="resnet", torchvision=torchvision)
+def _hand_made(encoding: str, torchvision: str | None = None, gflops: float | None = None) -> ZooNetwork:
+    return ZooNetwork(
+        architecture=Architecture.parse(encoding), stem="resnet", torchvision=torchvision, published_gflops=gflops
+    )
 
 
 def _searched(encoding: str, gflops: float) -> ZooNetwork:
@@ -56,8 +59,8 @@ def _searched(encoding: str, gflops: float) -> ZooNetwork:
 ZOO: dict[str, ZooNetwork] = {
     "resnet18": _hand_made("BB(11,d1,d1,d1)", "resnet18"),
     "resnet34": _hand_made("BB(111,d111,d11111,d11)", "resnet34"),
-    "resnet50": _hand_made("BNB(111,d111,d11111,d11)", "resnet50"),
-    "resnet101": _hand_made(f"BNB(111,d111,d{_ones(22)},d11)", "resnet101"),
+    "resnet50": _hand_made("BNB(111,d111,d11111,d11)", "resnet50", 3.8),
+    "resnet101": _hand_made(f"BNB(111,d111,d{_ones(22)},d11)", "resnet101", 7.6),
     "resnext50-32x4d": _hand_made("XB(111,d111,d11111,d11)", "resnext50_32x4d"),
     "resnext101-32x4d": _hand_made(f"XB(111,d111,d{_ones(22)},d11)"),
     "spnet-voc": _searched(f"BB(11d,1111,d{_ones(9)},d111,1,1111)+(0,0,0,0,0,1)", 5.5),
@@ -80,9 +83,11 @@ def zoo_network(name: str) -> ZooNetwork:
     Raises:
         ValueError: one line with the nearest name, if there is none of this name.
     """
-    network = ZOO.get(name.lower().replace("_", "-"))
+    text = name.lower().replace("_", "-")
+    network = ZOO.get(text)
     if network is None:
-        (nearest,) = difflib.get_close_matches(name[:MAX_VALUE].lower(), ZOO, n=1, cutoff=0.0)
+        longer = [known for known in ZOO if known.startswith(text)]
+        (nearest,) = difflib.get_close_matches(text[:MAX_VALUE], longer or ZOO, n=1, cutoff=0.0)
         raise ValueError(
             f"architecture {brief(name)}: neither an encoding such as BNB(111,d111,d11111,d11) nor a known name; "
             f"the nearest is {nearest} (`spnas arch` lists them all)"

@@ -14,8 +14,9 @@ from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from models.architecture import Architecture, NetworkSpec
+from models.architecture import NetworkSpec
 from models.wording import one_line
+from models.zoo import read_architecture, stem_of
 from orchestrator.errors import RunStopped, UserError
 
 app = typer.Typer(
@@ -252,23 +253,35 @@ def score(
 @app.command()
 @_one_line_errors
 def arch(
-    encoding: Annotated[str, typer.Argument(help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)".', show_default=False)],
+    network: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ENCODING_OR_NAME]",
+            help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)" or spnet-coco-bnb; without it, the names are listed.',
+            show_default=False,
+        ),
+    ] = None,
     stem: Annotated[
-        Literal["deep", "resnet"], typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool.")
-    ] = "deep",
+        Literal["deep", "resnet"] | None,
+        typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool; by default a name's own, else deep."),
+    ] = None,
     base_channels: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
     height: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image height for the FLOPs.")] = 224,
     width: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image width for the FLOPs.")] = 224,
+    list_names: Annotated[bool, typer.Option("--list", help="List the names.")] = False,
 ) -> None:
-    """Show stages, strides, channels, FLOPs and parameters of an encoding, as freshly built."""
-    from orchestrator.console import architecture_table, make_console
+    """Show stages, strides, channels, FLOPs and parameters of an encoding or a named network, as freshly built."""
+    from orchestrator.console import architecture_table, make_console, zoo_table
 
+    console = make_console()
+    if network is None or list_names:
+        console.print(zoo_table(height, width))
+        return
     try:
-        spec = NetworkSpec.fresh(Architecture.parse(encoding), stem, base_channels)
+        spec = NetworkSpec.fresh(read_architecture(network), stem or stem_of(network), base_channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    console = make_console()
-    console.print(f"{spec.architecture}, stem {stem}, base channels {base_channels}, {height} x {width} pixels")
+    console.print(f"{spec.architecture}, stem {spec.stem}, base channels {base_channels}, {height} x {width} pixels")
     console.print(architecture_table(spec, height, width))
 
 

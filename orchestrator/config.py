@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
 from models.wording import MAX_VALUE, brief, one_line
+from models.zoo import read_architecture, stem_of
 from orchestrator.errors import MAX_LINES, UserError
 from orchestrator.search.algorithms import AlgorithmName, build_algorithm
 from orchestrator.search.protocol import Algorithm
@@ -80,7 +81,10 @@ class GivenConfig(Settings):
 class StartConfig(Settings):
     """The network that a run starts from, and its weights."""
 
-    architecture: str = Field(description="an encoding such as BB(11,d1,d1,d1)")
+    architecture: str = Field(
+        description="an encoding such as BB(11,d1,d1,d1), or a name that `spnas arch` lists, such as resnet50; a name "
+        "brings its own stem, unless stem says otherwise"
+    )
     shortcuts: str | None = Field(
         None,
         description="one letter for each block: i identity, s subsampling, p projection; null: a fresh build's. What "
@@ -94,10 +98,18 @@ class StartConfig(Settings):
     given: GivenConfig | None = Field(None, description="in place of weights; written by --from, not by hand")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ for the start")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stem_of_a_name(cls, values: Any) -> Any:
+        match values:
+            case {"architecture": str(name)} if "stem" not in values:
+                return {**values, "stem": stem_of(name)}
+        return values
+
     @field_validator("architecture")
     @classmethod
     def _parses(cls, text: str) -> str:
-        return str(Architecture.parse(text))
+        return str(read_architecture(text))
 
     @model_validator(mode="after")
     def _builds(self) -> Self:

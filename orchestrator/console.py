@@ -20,6 +20,7 @@ from rich.text import Text
 from models.architecture import SHORTCUT_NAMES, NetworkSpec
 from models.costs import backbone_costs
 from models.wording import one_line
+from models.zoo import ZOO
 from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Record
@@ -224,6 +225,17 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
             f"{row['seconds']:.0f}" if row["seconds"] is not None else "",
             row["worker"],
         )
+    return table
+
+
+def zoo_table(height: int, width: int) -> Table:
+    """The networks that have names, with their multiply-adds and parameters as backbones."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("name", "encoding", "stem", "GFLOPs", "parameters"):
+        table.add_column(column, justify="right" if column in ("GFLOPs", "parameters") else "left", overflow="fold")
+    for name, network in ZOO.items():
+        costs = backbone_costs(network.spec, height, width)
+        table.add_row(name, str(network.architecture), network.stem, f"{costs.macs / 1e9:.4f}", f"{costs.parameters:,}")
     return table
 
 

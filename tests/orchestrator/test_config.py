@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.config import FleetConfig, RunConfig, differences, load_config, may_change, parse_config
 from orchestrator.errors import UserError
+from tests.orchestrator.tiny import tiny_config
 from workers.settings import TrainingSettings
 
 RECIPES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
