@@ -16,6 +16,7 @@ label/transforms.py), whatever a file's own ``config`` says:
   every metric is 0, and 0 for each class that TRUTH has a box of, a crowd if nothing else.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,10 @@ def score_bdd(truth: Path, detections: Path) -> Score:
     """The twelve metrics and AP per class."""
     frames = sorted(_frames(truth), key=lambda frame: frame.name)
     found, notes = _in_order(frames, _frames(detections))
-    notes += _unknown_categories(frames, truth) + _unknown_categories(found, detections)
-    annotations = _annotations(frames, truth)
+    annotations = _annotations(frames, truth, notes)
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
-    results = _annotations(found, detections)
+    results = _annotations(found, detections, notes)
     for result in results:
         if result["score"] is None:
             raise ValueError(f"{detections}: a box of {brief(found[result['image_id'] - 1].name)} has no score")
@@ -82,13 +82,16 @@ def _in_order(frames: list[BddFrame], found: list[BddFrame]) -> tuple[list[BddFr
     return [named.get(key(frame), nothing) for frame in frames], notes
 
 
-def _annotations(frames: list[BddFrame], path: Path) -> list[dict[str, Any]]:
+def _annotations(frames: list[BddFrame], path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """COCO's form of all boxes but those of other categories, on which there is a note."""
     annotations = []
+    others: Counter[str] = Counter()
     for number, frame in enumerate(frames, start=1):
         for label in boxes_of(frame):
             if isinstance(label, ValueError):
                 raise ValueError(f"{path}: {label}")
             if label.category not in IDS:
+                others[label.category] += 1
                 continue
             x1, y1, x2, y2 = label.corners
             width, height = x2 - x1 + 1, y2 - y1 + 1
@@ -102,17 +105,6 @@ def _annotations(frames: list[BddFrame], path: Path) -> list[dict[str, Any]]:
                     "score": label.score,
                 }
             )
+    if others:
+        notes.append(f"{path}: {others.total()} boxes of other categories are passed over: {brief(sorted(others))}")
     return annotations
-
-
-def _unknown_categories(frames: list[BddFrame], path: Path) -> list[str]:
-    """A note on boxes that are passed over."""
-    unknown = [
-        label.category
-        for frame in frames
-        for label in boxes_of(frame)
-        if not isinstance(label, ValueError) and label.category not in IDS
-    ]
-    if not unknown:
-        return []
-    return [f"{path}: {len(unknown)} boxes are of other categories and are passed over: {brief(sorted(set(unknown)))}"]
