@@ -29,8 +29,8 @@ def result_parts(metrics: Mapping[str, float]) -> Iterator[Table | str]:
             continue
         class_name = class_of(name)
         if class_name is None:
-            of_masks = name.startswith(MASKS)
-            overall.setdefault(name.removeprefix(MASKS), {})["masks" if of_masks else ""] = value
+            column = "masks %" if name.startswith(MASKS) else "%"
+            overall.setdefault(name.removeprefix(MASKS), {})[column] = value
         else:
             classes.setdefault(class_name, {})[_without_class(name, class_name)] = value
     yield from (_table(cells, first) for cells, first in ((overall, "metric"), (classes, "class")) if cells)

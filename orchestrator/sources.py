@@ -3,6 +3,7 @@
 Invariant: a `Source` holds a blob of `models.blob` that names the network it is of; nothing of it is unpickled.
 """
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,10 @@ class Source:
 def is_file(text: str) -> bool:
     """Whether a user means a file of weights, and no run."""
     path = Path(text)
-    return path.is_file() or (path.suffix in FILE_SUFFIXES and not path.is_dir())
+    try:
+        return path.is_file() or (path.suffix in FILE_SUFFIXES and not path.is_dir())
+    except OSError:  # no name of anything
+        return False
 
 
 def address_of(text: str) -> str:
@@ -103,6 +107,8 @@ def read_file(name: str) -> Source | None:
     """
     path = Path(name)
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
         data = path.read_bytes()
         return _source(str(path.absolute()), data) if path.suffix == BLOB_SUFFIX else None
     except OSError as error:

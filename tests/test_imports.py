@@ -22,6 +22,8 @@ WITHOUT_TORCH = (
     "models.morphism",
     "models.costs",
     "orchestrator.search.spnas",
+    "orchestrator.carry_out",
+    "orchestrator.commands",
     "orchestrator.history",
     "orchestrator.driver",
     "orchestrator.metrics",

@@ -132,10 +132,9 @@ class Speed:
 
     def __str__(self) -> str:
         """How it was measured."""
-        fewer = f", the split has no more than {self.num_images}" if self.num_images < NUM_IMAGES else ""
-        return (
-            f"speed: the last {len(self.seconds)} of {self.num_images} images, one at a time, on {self.device}{fewer}"
-        )
+        fewer = " (the split has no more)" if self.num_images < NUM_IMAGES else ""
+        counted = f"the last {len(self.seconds)} of {self.num_images} images{fewer}"
+        return f"speed: {counted}, one at a time, on {self.device}"
 
 
 def measure_speed(
@@ -195,4 +194,4 @@ def _words_for(device: torch.device) -> str:
     precision = "bfloat16 and float32" if wants_bfloat16(device) else "float32"
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} in {precision}"
-    return f"{torch.get_num_threads()} CPU threads in {precision}"
+    return f"CPU with {torch.get_num_threads()} threads in {precision}"
