@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools import mask as run_lengths
 
+from tests.fuzz.answers import FEW
 from tests.small_data import NEEDS_REAL, REAL, coco_annotation, write_coco, write_image, write_json
 from workers.data import annotated as kinds
 from workers.data import check_detection_data, open_detection_data
@@ -153,6 +156,27 @@ def test_malformed_annotations_are_counted(root: Path) -> None:
     add(root, "no mapping", {"image_id": 107}, {"image_id": "x"})  # type: ignore[arg-type]
     counts = found(root)
     assert sum(counts[kind] for kind in counts if kind in kinds.BOX_KINDS) == len(MALFORMED) + 3
+
+
+numbers = st.floats() | st.integers() | st.sampled_from([-1, 0, 1e-9, 0.1, 29.9, 30, 39.99, 40, 41, 1e308])
+
+
+@FEW
+@given(boxes=st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=5))
+def test_any_coordinates_are_a_box_in_the_image_or_counted(
+    boxes: list[list[float]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "any_coordinates"
+    if not root.is_dir():
+        write_coco(root, "train", {"a.jpg": [CAT]})
+        write_coco(root, "val", {"a.jpg": [CAT]})
+    written = [coco_annotation(0, 7, *CAT), *(coco_annotation(1, 7, *CAT, bbox=box) for box in boxes)]
+    change(root, annotations=written)
+    data = opened(root, short_side=16, long_side=16)
+    left = data.train.target(0).boxes
+    assert len(left) + sum(problem.count for problem in data.report.problems) == len(written)
+    assert np.isfinite(left).all() and (left >= 0).all() and (left[:, 2:] > left[:, :2]).all()
+    assert (left[:, 2:] <= data.train.size(0)[::-1]).all()
 
 
 def test_boxes_a_pixel_over_the_border_are_cut(root: Path) -> None:

@@ -222,10 +222,10 @@ class _Reader:
 
         kept = np.flatnonzero(left)
         kept = kept[np.argsort(owners[kept], kind="stable")]
-        boxes = rows["box"][kept]
-        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        area = rows["area"][kept]
-        own_area = rows["box"][kept, 2] * rows["box"][kept, 3]
+        boxes, area = rows["box"][kept], rows["area"][kept]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is sifted out
+            own_area = boxes[:, 2] * boxes[:, 3]
+            boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
         return self.sifter.sift(
             replace(
                 images,
