@@ -352,7 +352,8 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_begin_anew(pretraining: Tra
         pretraining(BrokenStore(reads=False))
 
 
-def test_every_phase_is_reported(training: Training) -> None:
+def test_every_phase_is_reported(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.loop.SECONDS_PER_REPORT", float("inf"))  # on a busy machine steps take longer
     watcher = Interruption()
     training(None, watcher)
     phases = [progress.phase for progress in watcher.told]
