@@ -156,7 +156,7 @@ def _refined(stage: RoIHeads, codes: Tensor, proposals: list[Tensor], image_shap
     moved = stage.box_coder.decode(codes, proposals).reshape(-1, 4)
     return [
         box_ops.clip_boxes_to_image(boxes, size)
-        for boxes, size in zip(moved.split([len(own) for own in proposals]), image_shapes, strict=True)
+        for boxes, size in zip(moved.split([own.shape[0] for own in proposals]), image_shapes, strict=True)
     ]
 
 

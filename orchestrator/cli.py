@@ -285,5 +285,39 @@ def arch(
     console.print(architecture_table(spec, height, width))
 
 
+@app.command()
+@_one_line_errors
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_CHECKPOINT", help="A run, whose best is taken, or a safetensors file.", show_default=False
+        ),
+    ],
+    to: Annotated[
+        Literal["safetensors", "torch-export", "onnx"], typer.Option(help="The kind of file.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The file; by default one named after the source, here.", show_default=False)
+    ] = None,
+    part: Annotated[
+        Literal["backbone", "detector"] | None,
+        typer.Option(help="The backbone alone or the whole detector; by default all there is.", show_default=False),
+    ] = None,
+    job: Annotated[int | None, typer.Option(min=0, help="A job of the run, in place of its best.")] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Of the images of a program; by default any.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Of the images of a program; by default any.")
+    ] = None,
+) -> None:
+    """Write a network into a file for elsewhere: its weights, or a program that needs no spnas (docs/export.md)."""
+    from orchestrator.exports import export_network
+
+    path, network = export_network(source, to, out=out, part=part, job=job, height=height, width=width)
+    print(f"{path}: {network.part} {network.spec.architecture}, {path.stat().st_size / 1e6:.1f} MB")
+
+
 if __name__ == "__main__":
     app()

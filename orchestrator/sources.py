@@ -67,28 +67,53 @@ def address_of(text: str) -> str:
     return str(Path(text).absolute()) if is_file(text) else storage_of(text).address
 
 
-def best_of_run(run: str) -> Source:
+def best_of_run(run: str, job: int | None = None) -> Source:
     """The weights that a run has come to; see `best_job`.
 
+    Args:
+        run: its folder or URI.
+        job: one of its jobs, in place of the best.
+
     Raises:
-        UserError: if it has none yet, or they can't be read.
+        UserError: if it has none yet, they can't be read, or those of the job are gone.
     """
     storage = storage_of(run)
     folder = RunFolder(storage)
     config = stored_config(folder)
     history = History.fold(config, Journal(storage))
-    index = best_job(history.state)
+    index = best_job(history.state) if job is None else job
     if index is None:
         why = "an evaluation makes none" if config.algorithm == "evaluate" else "none of its jobs has been completed"
         raise UserError(f"run {run}: has no weights, as {why}; name another run, or a file of weights")
+    if job is not None:
+        _look_for(run, job, history, folder)
     try:
         data = folder.read_weights(history.weights[index])
         return _source(folder.address, data, config, index)
     except (KeyError, OSError, ValueError) as error:
         raise UserError(
-            f"run {run}: the weights of job {index}, its best, can't be read ({error}); if it is still going on, try "
-            "again, else restore them from a copy"
+            f"run {run}: the weights of job {index}, {'its best, ' if job is None else ''}can't be read ({error}); if "
+            "it is still going on, try again, else restore them from a copy"
         ) from None
+
+
+def _look_for(run: str, job: int, history: History, folder: RunFolder) -> None:
+    """Raise a UserError, with the jobs that have weights, if one has none."""
+    there = set(folder.storage.names("weights"))
+    kept = sorted(index for index, file in history.weights.items() if file.name in there)
+    if job in kept:
+        return
+    member = history.state.population.get(job)
+    if job in history.state.pending:
+        why = "is still going on"
+    elif member is None:
+        why = "has never been"
+    elif not member.outcome.completed:
+        why = "has failed"
+    else:
+        why = "has no weights any more: a run keeps its best's and those that it may still need"
+    jobs = f"jobs with weights: {', '.join(map(str, kept))}" if kept else "no job has weights"
+    raise UserError(f"run {run}: job {job} {why}; {jobs}")
 
 
 def best_job(state: SearchState) -> int | None:

@@ -18,8 +18,10 @@ from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
+from models.detector_shape import DetectorShape
 from models.detectors import build_detector, masks_of_boxes, seed_samplers
 from models.inheritance import inherit, load_weights, misfits
+from models.portable import DetectorCard
 from models.refit import refit_laterals
 from workers.batches import Pick, aspect_groups
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
@@ -157,11 +159,9 @@ def train_detector(
         world=world,
         loaders=loaders,
     )
-    metadata = {
-        "spec": json.dumps(task.spec.to_dict()),
-        "kind": task.kind,
-        "classes": json.dumps(data.class_names),
-    }
+    shape = DetectorShape(**detector.model_dump(), image_mean=data.mean, image_std=data.std)
+    card = DetectorCard(classes=tuple(data.class_names), max_stages=max_stages, shape=shape)
+    metadata = {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind, **card.metadata}
     return TrainingResult(
         metrics=metrics,
         weights=pack(model.state_dict(), metadata) if world.is_first else b"",
