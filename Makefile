@@ -33,6 +33,7 @@ check: install
 
 bench: install
 	$(BIN)/python -m experiments.benchmarks
+	$(BIN)/python -m experiments.benchmarks loading
 	$(BIN)/python -m experiments.long_run
 
 # Such as `make chaos CHAOS="--seed 3 --only node"`.

@@ -8,9 +8,13 @@
 - *inheritance*: a ResNet-50 detector's weights unpacked, morphed and loaded, against a plain ``load_state_dict``; the
   lateral refit is shown apart. Asked for: at most 1.5.
 
+With ``loading``, it is how fast images are read instead; see `experiments.loading_benchmark`.
+
 Absolute times are of this machine at this moment; only the ratios mean something.
 """
 
+import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -25,6 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from experiments.loading_benchmark import bench_loading
 from models import Architecture, NetworkSpec, build_detector
 from models.blob import pack, unpack
 from models.inheritance import inherit, load_weights
@@ -33,6 +38,7 @@ from models.refit import refit_laterals
 from orchestrator.config import RunConfig, load_config
 from orchestrator.console import ConsoleObserver
 from orchestrator.driver import Driver
+from orchestrator.errors import UserError
 from orchestrator.fleet import connect
 from orchestrator.history import History
 from orchestrator.runs import open_run
@@ -170,17 +176,35 @@ def _spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Run every benchmark and print a table."""
+    """Run the benchmarks of a kind and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description="Ratios measured in one run.")
+    parser.add_argument("kind", nargs="?", choices=("orchestrator", "loading"), default="orchestrator")
+    parser.add_argument("--data", type=Path, help="loading: a folder with JPEG files; without, some are made")
+    parser.add_argument(
+        "--loaders", type=int, default=len(os.sched_getaffinity(0)), help="loading: how many; one per CPU"
+    )
+    asked = parser.parse_args()
+    if asked.loaders < 1:
+        parser.error(f"--loaders: {asked.loaders} can't be compared with a DataLoader's workers; give 1 or more")
     torch.set_num_threads(1)
     table = Table("what", "measured", "asked for")
-    for row in bench_inheritance():
+    try:
+        rows = bench_loading(asked.data, asked.loaders) if asked.kind == "loading" else bench_orchestrator()
+    except UserError as error:
+        parser.error(str(error))
+    for row in rows:
         table.add_row(*row)
+    Console(width=None).print(table)
+
+
+def bench_orchestrator() -> list[tuple[str, str, str]]:
+    """All that concerns the orchestrator."""
+    rows = bench_inheritance()
     with tempfile.TemporaryDirectory() as scratch:
         connect(load_config(RECIPE, ("fleet.num_workers=2",)).fleet)
-        table.add_row(*bench_overhead(Path(scratch) / "overhead"))
-        table.add_row(*bench_busy(Path(scratch) / "busy"))
+        rows += [bench_overhead(Path(scratch) / "overhead"), bench_busy(Path(scratch) / "busy")]
         ray.shutdown()
-    Console(width=None).print(table)
+    return rows
 
 
 if __name__ == "__main__":

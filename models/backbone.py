@@ -15,6 +15,7 @@ from models.architecture import Architecture, NetworkSpec
 from models.blocks import DeepStem, ResNetStem, make_block
 from models.subnets import Subnet
 from models.wording import one_line
+from models.zoo import read_architecture, stem_of
 
 
 class Backbone(nn.Module):
@@ -63,31 +64,36 @@ class Backbone(nn.Module):
 
 def build_backbone(
     architecture: Architecture | NetworkSpec | str,
-    stem: str = "deep",
+    stem: str | None = None,
     base_channels: int = 64,
     normalization: str = "batch",
 ) -> Backbone:
     """Build a backbone with fresh weights.
 
     Args:
-        architecture: an encoding, or a spec, which then says stem, base channels and shortcuts itself.
-        stem: ``deep`` (the paper's) or ``resnet`` (for torchvision's weights).
+        architecture: an encoding, a name of the zoo, or a spec, which then says stem, base channels and shortcuts
+            itself.
+        stem: ``deep`` (the paper's) or ``resnet`` (for torchvision's weights); None is a name's own, else ``deep``.
         base_channels: channels of the stem's output, 64 in the paper.
         normalization: ``batch``, ``sync``, ``frozen`` or ``group``.
 
     Raises:
-        ValueError: for a malformed encoding, an unknown stem or normalisation, or base channels that XB can't
-            use.
+        ValueError: for a malformed encoding or unknown name, an unknown stem or normalisation, or base channels that
+            XB can't use.
     """
     return Backbone(as_spec(architecture, stem, base_channels), normalization)
 
 
-def as_spec(architecture: Architecture | NetworkSpec | str, stem: str = "deep", base_channels: int = 64) -> NetworkSpec:
-    """The spec itself, or the fresh build's spec of an encoding."""
+def as_spec(
+    architecture: Architecture | NetworkSpec | str, stem: str | None = None, base_channels: int = 64
+) -> NetworkSpec:
+    """The spec itself, or the fresh build's spec of an encoding or a name; without a stem, with its own."""
     if isinstance(architecture, NetworkSpec):
         return architecture
+    if stem is None:
+        stem = stem_of(str(architecture))
     if isinstance(architecture, str):
-        architecture = Architecture.parse(architecture)
+        architecture = read_architecture(architecture)
     return NetworkSpec.fresh(architecture, stem, base_channels)
 
 

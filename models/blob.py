@@ -13,7 +13,6 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -21,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.blob_header import LENGTH_BYTES, METADATA, read_header, take_metadata
 from models.wording import brief
 
-_LENGTH_BYTES = 8
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -57,10 +56,10 @@ def pack(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
         seen.add(storage)
     # the metadata are put in here: safetensors writes them in an order that changes from call to call
     packed = safetensors.torch.save(tensors)
-    header, start = _header(np.frombuffer(packed, dtype=np.uint8))
-    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH_BYTES)  # so that the tensors are aligned
-    return b"".join((len(text).to_bytes(_LENGTH_BYTES, "little"), text, memoryview(packed)[start:]))
+    header, start = read_header(np.frombuffer(packed, dtype=np.uint8))
+    text = json.dumps({METADATA: dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH_BYTES)  # so that the tensors are aligned
+    return b"".join((len(text).to_bytes(LENGTH_BYTES, "little"), text, memoryview(packed)[start:]))
 
 
 def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -76,10 +75,8 @@ def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict
         ValueError: if the buffer is cut off, or no blob at all.
     """
     array = np.frombuffer(buffer, dtype=np.uint8)
-    header, start = _header(array)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("weights: the header's metadata is no object of strings; the blob is corrupt")
+    header, start = read_header(array)
+    metadata = take_metadata(header)
     data = _as_tensor(array[start:])
 
     spans: list[tuple[int, int]] = []
@@ -96,24 +93,6 @@ def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict
     if position != len(data):
         raise ValueError(f"weights: {len(data) - position} bytes after the last tensor; the blob is corrupt")
     return tensors, metadata
-
-
-def _header(array: "NDArray[np.uint8]") -> tuple[dict[str, Any], int]:
-    """The header, and where the data start."""
-    if len(array) < _LENGTH_BYTES:
-        raise ValueError(f"weights: {len(array)} bytes are too few for a blob; it is cut off")
-    start = _LENGTH_BYTES + int.from_bytes(array[:_LENGTH_BYTES].tobytes(), "little")
-    if start > len(array):
-        raise ValueError(
-            f"weights: the header should end at byte {start}, the blob ends at {len(array)}; it is cut off or corrupt"
-        )
-    try:
-        header = json.loads(array[_LENGTH_BYTES:start].tobytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"weights: the header is no JSON ({error}); the blob is corrupt") from None
-    if not isinstance(header, dict):
-        raise ValueError("weights: the header is no JSON object; the blob is corrupt")
-    return header, start
 
 
 def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[int], int, int]:

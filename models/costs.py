@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from models.architecture import PROJECTION, BlockShape, NetworkSpec
-from models.detector_shape import DetectorShape
+from models.detector_shape import CASCADE_RCNN, NUM_CASCADE_STAGES, NUM_MASK_LAYERS, DetectorShape
 
 XB_GROUPS = 32
 """Groups of the 3x3 convolution of an `XB` block (Table 2)."""
@@ -112,14 +112,33 @@ def subnet_macs(spec: NetworkSpec, height: int, width: int) -> tuple[int, ...]:
 
 
 def detector_parameters(spec: NetworkSpec, shape: DetectorShape, num_classes: int, max_stages: int) -> int:
-    """Trainable parameters of a whole detector: backbone, pyramid of `max_stages` levels, RPN and box head."""
-    channels, hidden, nowhere = shape.pyramid_channels, shape.head_channels, (0, 0)
+    """Trainable parameters of a whole detector: backbone, pyramid of `max_stages` levels, RPN and heads."""
+    channels, nowhere = shape.pyramid_channels, (0, 0)
     padding = (spec.stage_channels[-1],) * (max_stages - len(spec.stage_channels))
     smooth = _conv(channels, channels, 3, nowhere, bias=True)
     rpn = smooth + _conv(channels, 5 * len(shape.anchor_ratios), 1, nowhere, bias=True)
     pyramid = (_conv(inner, channels, 1, nowhere, bias=True) + smooth for inner in (*spec.stage_channels, *padding))
-    head = (channels * shape.roi_size**2 + 1) * hidden + (hidden + 1) * (hidden + 5 * (num_classes + 1))
-    return backbone_costs(spec, 0, 0).parameters + sum(pyramid, rpn).parameters + head
+    heads = _heads(shape, num_classes + 1, agnostic=False)
+    if shape.kind == CASCADE_RCNN:
+        heads = _heads(shape, num_classes + 1, agnostic=True) * NUM_CASCADE_STAGES
+    return backbone_costs(spec, 0, 0).parameters + sum(pyramid, rpn + heads).parameters
+
+
+def _heads(shape: DetectorShape, num_labels: int, *, agnostic: bool) -> Cost:
+    """The parameters of one stage's heads; a linear layer counts as a convolution."""
+    hidden, num_boxes, nowhere = shape.head_channels, 1 if agnostic else num_labels, (0, 0)
+    box = (
+        _conv(shape.pyramid_channels, hidden, shape.roi_size, nowhere, bias=True)
+        + _conv(hidden, hidden, 1, nowhere, bias=True)
+        + _conv(hidden, num_labels + 4 * num_boxes, 1, nowhere, bias=True)
+    )
+    if not shape.mask:
+        return box
+    width = shape.mask_channels
+    first = _conv(shape.pyramid_channels, width, 3, nowhere, bias=True)
+    others = _conv(width, width, 3, nowhere, bias=True) * (NUM_MASK_LAYERS - 1)
+    doubling = _conv(width, width, 2, nowhere, bias=True)
+    return box + first + others + doubling + _conv(width, num_labels, 1, nowhere, bias=True)
 
 
 @lru_cache(maxsize=512)  # a search meets the same few stages in network after network

@@ -7,6 +7,16 @@ Invariant: every default of a detector stands here and nowhere else; they are to
 
 from dataclasses import dataclass
 
+FASTER_RCNN = "faster_rcnn"
+CASCADE_RCNN = "cascade_rcnn"
+"""The kinds of detectors."""
+
+NUM_CASCADE_STAGES = 3
+"""Stages of a cascade's heads."""
+
+NUM_MASK_LAYERS = 4
+"""3x3 convolutions of a mask head before its resolution is doubled (Mask R-CNN, figure 4)."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of each channel, pixels counted from 0 to 1."""
 
@@ -19,12 +29,16 @@ class DetectorShape:
     """What a detector is beside its backbone and its classes.
 
     Attributes:
+        kind: ``faster_rcnn`` or ``cascade_rcnn``.
+        mask: whether it tells masks beside boxes.
         pyramid_channels: channels of every pyramid level.
         anchor_size: side of the anchors on the first level, in pixels; each further level doubles it.
         anchor_ratios: heights over widths.
         head_channels: width of the two hidden layers of the box head.
         roi_size: side of the pooled RoI features.
         roi_sampling_ratio: samples per RoIAlign bin and axis.
+        mask_channels: width of the mask head's convolutions.
+        mask_roi_size: side of the pooled RoI features of the mask head; its masks are twice as large.
         canonical_scale: side of the box that is pooled from stride 16, in pixels (FPN, equation 1).
         rpn_pre_nms_train: proposals per level kept before NMS, in training.
         rpn_pre_nms_test: the same in evaluation.
@@ -39,12 +53,16 @@ class DetectorShape:
         image_std: what they are then divided by.
     """
 
+    kind: str = FASTER_RCNN
+    mask: bool = False
     pyramid_channels: int = 256
     anchor_size: int = 32
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     head_channels: int = 1024
     roi_size: int = 7
     roi_sampling_ratio: int = 2
+    mask_channels: int = 256
+    mask_roi_size: int = 14
     canonical_scale: int = 224
     rpn_pre_nms_train: int = 2000
     rpn_pre_nms_test: int = 1000

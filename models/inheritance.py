@@ -28,7 +28,10 @@ State = dict[str, Tensor]
 
 _DETECTOR_PREFIX = "backbone.body."
 _STAGE_KEY = re.compile(r"stages\.(\d+)\.(\d+)\.(.+)")
-_MAY_STAY_FRESH = re.compile(r"(roi_heads\.box_predictor|backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\..+")
+_MAY_STAY_FRESH = re.compile(
+    r"(roi_heads\.(?:stages\.\d+\.)?(?:box|mask)_predictor|backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\..+"
+)
+_HEAD = re.compile(r"(roi_heads\.(?:stages\.\d+\.)?(?:box|mask)_head)\..+")
 _SUBNET_KEY = re.compile(r"subnets\.(\d+)\.(\d+)\.(?:up\.(\w+)|blocks\.(\d+)\.(.+))")
 
 
@@ -228,22 +231,25 @@ def _assemble(weights: _Weights, child: NetworkSpec) -> None:
 def load_weights(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Copy weights into a detector or backbone, all but what a new task or a morph must make fresh.
 
-    Class predictors and pyramid levels whose shapes don't fit keep what `module` has. Counts of batches,
-    which only some normalisations keep and none needs, may be there or not.
+    Class predictors and pyramid levels whose shapes don't fit keep what `module` has, and so do the heads of
+    another kind of detector (Faster and Cascade R-CNN, with masks and without), of which the weights have nothing.
+    Counts of batches, which only some normalisations keep and none needs, may be there or not.
 
     Args:
         module: what to load into.
         state: its tensors are read only; they may be views of a shared buffer.
 
     Returns:
-        What did not fit and so is fresh, by module name and sorted, for example ``roi_heads.box_predictor``
-        or ``backbone.fpn.inner_blocks.2``; empty if everything fitted.
+        What did not fit and so is fresh (or left out, where `module` has no such part), by name and sorted, for
+        example ``roi_heads.box_predictor`` or ``backbone.fpn.inner_blocks.2``; empty if everything fitted.
 
     Raises:
         ValueError: naming the keys, if anything else is missing, left over or of another shape; nothing is
             copied then.
     """
     own = module.state_dict()
+    # A head of which one side has nothing is of another kind of detector; one that is there in part is broken.
+    one_sided = _heads(own) ^ _heads(state)
     fresh = set()
     wrong: dict[str, list[str]] = {"missing": [], "left over": [], "of another shape": []}
     for key in {**own, **state}:
@@ -257,6 +263,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
             continue
         if unit := _MAY_STAY_FRESH.fullmatch(key):
             fresh.add(unit[1])
+        elif (head := _HEAD.fullmatch(key)) and head[1] in one_sided:
+            fresh.add(head[1])
         elif not key.endswith(".num_batches_tracked"):
             wrong[problem].append(key)
     if any(wrong.values()):
@@ -268,3 +276,14 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
             if key in state and not (unit and unit[1] in fresh):
                 tensor.copy_(state[key])
     return sorted(fresh)
+
+
+def misfits(module: nn.Module, names: Iterable[str]) -> list[str]:
+    """In words, what `load_weights` said of a module."""
+    own = module.state_dict().keys()
+    return [f"{name} is {'fresh' if any(key.startswith(f'{name}.') for key in own) else 'left out'}" for name in names]
+
+
+def _heads(keys: Iterable[str]) -> set[str]:
+    """The names of the box and mask heads that these keys are of."""
+    return {head[1] for key in keys if (head := _HEAD.fullmatch(key))}

@@ -1,10 +1,10 @@
-"""The command line: ``spnas search``, ``status``, ``stop``, ``doctor`` and ``arch``.
+"""The command line, ``spnas``.
 
 Invariant: what a user got wrong is one line on standard error and exit code 2, before Ray starts; a run that had to
 stop is one line and exit code 1, and the same command goes on.
 """
 
-import signal
+import json
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
-from models.architecture import Architecture, NetworkSpec
+from models.architecture import NetworkSpec
+from models.wording import one_line
+from models.zoo import read_architecture, stem_of
 from orchestrator.errors import RunStopped, UserError
 
 app = typer.Typer(
@@ -30,6 +31,28 @@ Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 RunAddress = Annotated[
     str, typer.Argument(metavar="RUN", help="The run's folder, or s3://bucket/prefix.", show_default=False)
+]
+RunOption = Annotated[
+    str,
+    typer.Option(help="The run's folder, or s3://bucket/prefix; a run that is there goes on.", show_default=False),
+]
+ConfigFile = Annotated[Path, typer.Argument(help="A YAML file, such as experiments/shapes.yaml.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Keys to set otherwise.", show_default=False),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN_OR_FILE",
+        help="Start from a run's best, or from a file: its network, with its weights.",
+        show_default=False,
+    ),
+]
+ArchitectureOption = Annotated[
+    str | None,
+    typer.Option(help="An encoding or a name (`spnas arch`), in place of start.architecture.", show_default=False),
 ]
 
 
@@ -59,59 +82,72 @@ def _fail(text: str, code: int) -> NoReturn:
 
 @app.command()
 @_one_line_errors
-def search(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as experiments/shapes.yaml.", show_default=False)],
-    run: Annotated[
+def search(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+    """Start a search, or go on with it."""
+    from orchestrator.carry_out import carry_out
+    from orchestrator.commands import run_config
+
+    carry_out(run, lambda folder: run_config("spnas", folder, config, overrides or [], source=source))
+
+
+@app.command()
+@_one_line_errors
+def train(
+    config: ConfigFile,
+    run: RunOption,
+    architecture: ArchitectureOption = None,
+    source: SourceOption = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train one network in full, by the config's recipe `final`, or go on with that."""
+    from orchestrator.carry_out import carry_out
+    from orchestrator.commands import run_config
+
+    carry_out(
+        run,
+        lambda folder: run_config("train", folder, config, overrides or [], architecture=architecture, source=source),
+    )
+
+
+@app.command()
+@_one_line_errors
+def pretrain(
+    config: ConfigFile,
+    run: RunOption,
+    architecture: ArchitectureOption = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train one backbone to classify images, by the config's recipe `reignition`, or go on with that."""
+    from orchestrator.carry_out import carry_out
+    from orchestrator.commands import run_config
+
+    carry_out(run, lambda folder: run_config("pretrain", folder, config, overrides or [], architecture=architecture))
+
+
+@app.command()
+@_one_line_errors
+def evaluate(
+    source: Annotated[
         str,
-        typer.Option(help="The run's folder, or s3://bucket/prefix; a run that is there goes on.", show_default=False),
+        typer.Argument(metavar="RUN_OR_FILE", help="A run, whose best is taken, or weights.", show_default=False),
     ],
-    overrides: Annotated[
+    run: RunOption,
+    rest: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Keys to set otherwise.", show_default=False),
+        typer.Argument(
+            metavar="[CONFIG] [KEY.PATH=VALUE]...",
+            help="A YAML file, which a run needs none of; keys to set otherwise.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Start a search, or go on with it."""
-    from orchestrator.config import advice, check_environment, load_config
-    from orchestrator.console import ConsoleObserver, summary_table
-    from orchestrator.driver import Driver
-    from orchestrator.metrics import MetricsObserver
-    from orchestrator.observers import Observers
-    from orchestrator.runs import RunLock, open_run, storage_of
-    from orchestrator.termination import advice as advice_on_stopping
-    from orchestrator.termination import note_termination
+    """Evaluate a detector: every metric, by class, and its speed."""
+    from orchestrator.carry_out import carry_out
+    from orchestrator.commands import evaluation_config
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the driver takes note of it, it is as Ctrl-C
-    settings = load_config(config, overrides or [])
-    storage = storage_of(run)
-    reports = check_environment(settings)
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    if not storage.is_local:
-        console.print(f"{run}: making sure that no other driver works on it", soft_wrap=True)
-    lock = RunLock(storage)
-    if not lock.acquire():
-        raise UserError(
-            f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
-        )
-    observer: ConsoleObserver | None = None
-    try:
-        folder, changed = open_run(settings, storage)
-        for note in filter(None, (*advice(settings), advice_on_stopping())):
-            console.print(note, soft_wrap=True)
-        for key, report in zip(("data", "reignition.data"), reports, strict=False):
-            for line in report.lines():
-                console.print(f"{key}: {line}", soft_wrap=True)
-        observer = ConsoleObserver(settings, console)
-        metrics = MetricsObserver(settings, folder.name, observer.note)
-        observers = Observers(observer, metrics)
-        driver = Driver(settings, folder, observers, still_ours=lock.verify, is_terminated=note_termination())
-        driver.journal.on_append = metrics.appended
-        reason = driver.run(changed)
-    finally:
-        if observer is not None:
-            observer.close()
-        lock.release()
-    console.print(f"\n{reason}", soft_wrap=True)
-    console.print(summary_table(settings, driver.history))
+    overrides = list(rest or [])
+    config = Path(overrides.pop(0)) if overrides and "=" not in overrides[0] else None
+    carry_out(run, lambda folder: evaluation_config(folder, source, config, overrides))
 
 
 @app.command()
@@ -121,7 +157,7 @@ def status(
     last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
 ) -> None:
     """Show how far a run has come."""
-    from orchestrator.console import status_table, summary_table
+    from orchestrator.console import closing, make_console, standing, status_table
     from orchestrator.history import History
     from orchestrator.journal import Journal
     from orchestrator.runs import RunLock, storage_of, stored_config
@@ -131,16 +167,12 @@ def status(
     settings = stored_config(RunFolder(storage))
     history = History.fold(settings, Journal(storage))
     alive = RunLock(storage).is_held()
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    state = history.state
+    console = make_console()
     life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
-    console.print(
-        f"{run}: {life}; {state.phase} {state.round}, {len(state.population)} jobs finished, "
-        f"{len(state.pending)} pending, stuck {state.counter}",
-        soft_wrap=True,
-    )
+    console.print(f"{run}: {life}; {standing(history.state)}", soft_wrap=True)
     console.print(status_table(settings, history, last))
-    console.print(summary_table(settings, history))
+    for part in closing(settings, history, RunFolder(storage)):
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 @app.command()
@@ -175,11 +207,12 @@ def doctor(
 ) -> None:
     """Check nodes, versions, data, storage, memory and links before a search; exit code 1 if anything fails."""
     from orchestrator.config import load_config
+    from orchestrator.console import make_console
     from orchestrator.diagnosis import report_table
     from orchestrator.doctor import examine
 
     settings = load_config(config, overrides or [])
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = make_console()
     with console.status("") as status:
         rows = examine(settings, run, announce=status.update)
     console.print(report_table(rows))
@@ -189,25 +222,101 @@ def doctor(
 
 @app.command()
 @_one_line_errors
+def score(
+    kind: Annotated[
+        Literal["voc", "coco", "ecp", "bdd"],
+        typer.Argument(metavar="FORMAT", help="Whose files and rules: voc, coco, ecp or bdd.", show_default=False),
+    ],
+    truth: Annotated[Path, typer.Argument(help="The annotations, as the benchmark has them.", show_default=False)],
+    detections: Annotated[Path, typer.Argument(help="What a detector found, as it takes it.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="Of voc: the list of images, such as test.")] = None,
+    ignore_other_vru: Annotated[
+        bool,
+        typer.Option("--ignore-other-vru", help="Of ecp: pedestrians and riders taken for each other don't count."),
+    ] = False,
+) -> None:
+    """Score a detector's result files as the benchmark's own tools do; every metric as JSON."""
+    from workers.scoring import score as scored
+
+    try:
+        result = scored(kind, truth, detections, split=split, ignore_other_vru=ignore_other_vru)
+    except ValueError as error:
+        raise UserError(one_line(str(error))) from None
+    except OSError as error:
+        name = one_line(str(error.filename))
+        raise UserError(f"{name}: can't be read ({error.strerror}); name a file or folder") from None
+    for note in result.notes:
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    print(json.dumps(result.metrics, indent=2, allow_nan=False))
+
+
+@app.command()
+@_one_line_errors
 def arch(
-    encoding: Annotated[str, typer.Argument(help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)".', show_default=False)],
+    network: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ENCODING_OR_NAME]",
+            help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)" or spnet-coco-bnb; without it, the names are listed.',
+            show_default=False,
+        ),
+    ] = None,
     stem: Annotated[
-        Literal["deep", "resnet"], typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool.")
-    ] = "deep",
+        Literal["deep", "resnet"] | None,
+        typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool; by default a name's own, else deep."),
+    ] = None,
     base_channels: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
     height: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image height for the FLOPs.")] = 224,
     width: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image width for the FLOPs.")] = 224,
+    list_names: Annotated[bool, typer.Option("--list", help="List the names.")] = False,
 ) -> None:
-    """Show stages, strides, channels, FLOPs and parameters of an encoding, as freshly built."""
-    from orchestrator.console import architecture_table
+    """Show stages, strides, channels, FLOPs and parameters of an encoding or a named network, as freshly built."""
+    from orchestrator.console import architecture_table, make_console, zoo_table
 
+    console = make_console()
+    if network is None or list_names:
+        console.print(zoo_table(height, width))
+        return
     try:
-        spec = NetworkSpec.fresh(Architecture.parse(encoding), stem, base_channels)
+        spec = NetworkSpec.fresh(read_architecture(network), stem or stem_of(network), base_channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    console.print(f"{spec.architecture}, stem {stem}, base channels {base_channels}, {height} x {width} pixels")
+    console.print(f"{spec.architecture}, stem {spec.stem}, base channels {base_channels}, {height} x {width} pixels")
     console.print(architecture_table(spec, height, width))
+
+
+@app.command()
+@_one_line_errors
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_CHECKPOINT", help="A run, whose best is taken, or a safetensors file.", show_default=False
+        ),
+    ],
+    to: Annotated[
+        Literal["safetensors", "torch-export", "onnx"], typer.Option(help="The kind of file.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The file; by default one named after the source, here.", show_default=False)
+    ] = None,
+    part: Annotated[
+        Literal["backbone", "detector"] | None,
+        typer.Option(help="The backbone alone or the whole detector; by default all there is.", show_default=False),
+    ] = None,
+    job: Annotated[int | None, typer.Option(min=0, help="A job of the run, in place of its best.")] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Of the images of a program; by default any.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SIDE, help="Of the images of a program; by default any.")
+    ] = None,
+) -> None:
+    """Write a network into a file for elsewhere: its weights, or a program that needs no spnas (docs/export.md)."""
+    from orchestrator.exports import export_network
+
+    path, network = export_network(source, to, out=out, part=part, job=job, height=height, width=width)
+    print(f"{path}: {network.part} {network.spec.architecture}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
 from models.wording import MAX_VALUE, brief, one_line
+from models.zoo import read_architecture, stem_of
 from orchestrator.errors import MAX_LINES, UserError
+from orchestrator.search.algorithms import AlgorithmName, build_algorithm
+from orchestrator.search.protocol import Algorithm
 from orchestrator.search.settings import (
     Limits,
     Objective,
@@ -30,13 +33,14 @@ from orchestrator.search.settings import (
 from orchestrator.yaml_text import MAX_BYTES, MAX_DEPTH, read_yaml
 from workers.data import check_classification_data, check_detection_data
 from workers.data.interface import DataReport
+from workers.metric_names import class_of, is_loss, is_metric, names_of
 from workers.settings import (
+    AnnotatedData,
     DetectionDataSettings,
     DetectorSettings,
     NumNodes,
     ReignitionSettings,
     TrainingSettings,
-    VocData,
 )
 from workers.start_names import check_start_weights
 
@@ -48,6 +52,7 @@ CHANGEABLE = (
     "final.num_nodes",
     "fleet.label_selector*",
     "fleet.cpus_per_worker",
+    "fleet.loaders_per_rank",
     "fleet.max_attempts",
     "fleet.checkpoint_minutes",
     "fleet.stall_minutes",
@@ -57,42 +62,71 @@ CHANGEABLE = (
     "fleet.max_failures_in_a_row",
     "*.root",
     "*.cache_bytes",
+    "*.cache_dir",
     "*.batch_size",
 )
 
 # The key by which pydantic tells data sets apart.
 TAG = "format"
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+
+class GivenConfig(Settings):
+    """Weights that a run was given at its beginning (`--from`); they lie in its own folder from then on."""
+
+    source: str = Field(description="the run or file that they were taken from")
+    kind: Literal["detector", "backbone"] = Field(description="what they are of")
+    classes: tuple[str, ...] | None = Field(None, description="a detector's classes, in the order of their labels")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file's bytes")
+    size_bytes: int = Field(ge=0, description="the file's length")
 
 
 class StartConfig(Settings):
-    """The network that the search starts from, and its weights."""
+    """The network that a run starts from, and its weights."""
 
-    architecture: str = Field(description="an encoding such as BB(11,d1,d1,d1)")
+    architecture: str = Field(
+        description="an encoding such as BB(11,d1,d1,d1), or a name that `spnas arch` lists, such as resnet50; a name "
+        "brings its own stem, unless stem says otherwise"
+    )
+    shortcuts: str | None = Field(
+        None,
+        description="one letter for each block: i identity, s subsampling, p projection; null: a fresh build's. What "
+        "a search has found may have others",
+    )
     stem: Literal["deep", "resnet"] = Field("deep", description="two strided 3x3 convolutions, or 7x7 and max-pool")
     base_channels: int = Field(64, ge=1, description="channels of the stem and of the first blocks")
     weights: str | None = Field(
         None, description="torchvision:resnet50 and the like, a file, pretrain, or null for random weights"
     )
+    given: GivenConfig | None = Field(None, description="in place of weights; written by --from, not by hand")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of training that differ for the start")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stem_of_a_name(cls, values: Any) -> Any:
+        match values:
+            case {"architecture": str(name)} if "stem" not in values:
+                return {**values, "stem": stem_of(name)}
+        return values
 
     @field_validator("architecture")
     @classmethod
     def _parses(cls, text: str) -> str:
-        return str(Architecture.parse(text))
+        return str(read_architecture(text))
 
     @model_validator(mode="after")
     def _builds(self) -> Self:
-        if any(Architecture.parse(self.architecture).subnets):
-            raise ValueError(f"architecture {self.architecture} has subnets; a search starts from a serial network")
-        NetworkSpec.fresh(Architecture.parse(self.architecture), self.stem, self.base_channels)
+        _ = self.spec
+        if self.given is not None and self.weights is not None:
+            raise ValueError(f"weights {brief(self.weights)} stand beside those of --from; leave one of them out")
         return self
 
     @property
     def spec(self) -> NetworkSpec:
-        """The start network as a fresh build."""
-        return NetworkSpec.fresh(Architecture.parse(self.architecture), self.stem, self.base_channels)
+        """The start network."""
+        architecture = Architecture.parse(self.architecture)
+        if self.shortcuts is None:
+            return NetworkSpec.fresh(architecture, self.stem, self.base_channels)
+        return NetworkSpec(architecture, self.shortcuts, self.stem, self.base_channels)
 
 
 class ParallelConfig(ParallelSettings):
@@ -136,6 +170,13 @@ class FleetConfig(Settings):
         None, ge=1, le=64, description="processes that train together in each worker; null: one for each GPU, or one"
     )
     cpus_per_worker: int = Field(1, ge=1, description="CPUs of each worker")
+    loaders_per_rank: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="threads of each training process that read images ahead; null: its share of the worker's CPUs, "
+        "less one for itself; 0 reads an image when it is wanted",
+    )
     label_selector: dict[str, str] = Field(
         default_factory=dict,
         description="Ray labels that a worker's node must have, such as ray.io/accelerator-type: H100",
@@ -171,6 +212,13 @@ class FleetConfig(Settings):
         return self.ranks_per_worker or max(1, self.gpus_per_worker)
 
     @property
+    def num_loaders(self) -> int:
+        """Threads that read ahead for each of them."""
+        if self.loaders_per_rank is not None:
+            return self.loaders_per_rank
+        return max(0, self.cpus_per_worker // self.num_ranks - 1)
+
+    @property
     def needs(self) -> str:
         """What a worker's node must have, in words."""
         parts = [f"{self.cpus_per_worker} free CPUs"]
@@ -190,9 +238,11 @@ class FleetConfig(Settings):
 
 
 class RunConfig(Settings):
-    """One search."""
+    """One search, or one network's training, evaluation or pretraining."""
 
-    algorithm: Literal["spnas"] = Field("spnas", description="the search algorithm")
+    algorithm: AlgorithmName = Field(
+        "spnas", description="the search algorithm; spnas train, evaluate and pretrain put their own name here"
+    )
     seed: int = Field(0, ge=0, description="one seed, one history")
     objective: Objective = Field(default_factory=Objective, description="what is optimised")
     start: StartConfig
@@ -211,8 +261,14 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.reignition is None and self.pretrains:
-            key = "serial.reignite is true" if self.serial.reignite else "start.weights is pretrain"
+            if self.algorithm == "pretrain":
+                raise _at("reignition", "missing, but it says how spnas pretrain trains; give reignition.data")
+            key = "start.weights is pretrain" if self.start.weights == "pretrain" else "serial.reignite is true"
             raise _at("reignition", f"missing, but {key}; give reignition.data, or set that otherwise")
+        if self.algorithm == "train" and self.final is None:
+            raise _at("final", "missing, but it says how spnas train trains; give it, such as final.epochs=24")
+        if self.algorithm == "evaluate" and (self.start.given is None or self.start.given.kind != "detector"):
+            raise _at("start.given", "no detector's weights; `spnas evaluate RUN_OR_FILE` puts them there")
         for name in self.recipe_names():
             recipe = self.recipe(name)
             if recipe.batch_size == 1 and recipe.normalization in ("batch", "sync"):
@@ -242,11 +298,32 @@ class RunConfig(Settings):
             raise _at("training.normalization", f"group goes with no other kind, as weights are handed on, but {found}")
         if "group" in kinds.values() and (self.start.weights or "").startswith("torchvision:"):
             raise _at("training.normalization", "group does not fit torchvision's weights; use batch, sync or frozen")
-        if self.objective.metric not in METRICS and not self.objective.metric.startswith("AP/"):
-            raise _at("objective.metric", f"{brief(self.objective.metric)} is none of {', '.join(METRICS)}, AP/CLASS")
-        if self.objective.mode == "min":
-            raise _at("objective.mode", f"'min' is not what {self.objective.metric} is good for; use max")
+        if self.detector.mask and not self.data.has_masks:
+            raise _at(
+                "detector.mask",
+                f"true, but the data ({self.data.format}) have no masks; COCO's have, with data.masks: true",
+            )
+        metric, family, masks = self.objective.metric, self.data.family, self.detector.mask
+        if not is_metric(metric, family, masks=masks):
+            known = ", ".join(names_of(family, masks=masks))
+            raise _at("objective.metric", f"{brief(metric)} is none of {known}, which {self.data.format} data have")
+        if self.objective.mode != (fitting := "min" if is_loss(metric) else "max"):
+            raise _at("objective.mode", f"{self.objective.mode!r} is not what {metric} is good for; use {fitting}")
+        if self.algorithm == "spnas":
+            self._check_start()
+        elif "data" in self.data_keys and self.start.spec.architecture.num_stages > self.serial.max_stages:
+            raise _at(
+                "start.architecture",
+                f"{self.start.architecture} has {self.start.spec.architecture.num_stages} stages; the pyramid is "
+                f"built for serial.max_stages, {self.serial.max_stages}; set that to as many",
+            )
+        return self
+
+    def _check_start(self) -> None:
+        """See that a search's start network lies within its limits."""
         architecture = self.start.spec.architecture
+        if any(architecture.subnets):
+            raise _at("start.architecture", f"{architecture} has subnets; a search starts from a serial network")
         for count, least, most in (
             (architecture.num_blocks, "min_blocks", "max_blocks"),
             (architecture.num_stages, "min_stages", "max_stages"),
@@ -267,7 +344,6 @@ class RunConfig(Settings):
                     f"{architecture} has {costs.macs / 1e9:.4g} GFLOPs and {costs.parameters} parameters, more than "
                     + " or ".join(f"{key}.{name} {value}" for name, value in set_limits.items()),
                 )
-        return self
 
     def recipe(self, name: str) -> TrainingSettings:
         """The training settings of a job's recipe."""
@@ -294,7 +370,7 @@ class RunConfig(Settings):
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the images that costs are counted for."""
-        if isinstance(self.data, VocData):
+        if isinstance(self.data, AnnotatedData):
             return self.data.short_side, self.data.long_side
         return self.data.image_size, self.data.image_size
 
@@ -317,17 +393,24 @@ class RunConfig(Settings):
         """The resolved config, every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
+    def build_algorithm(self) -> Algorithm:
+        """What decides the run's jobs."""
+        return build_algorithm(self.algorithm, self.search)
+
     @property
     def pretrains(self) -> bool:
-        """Whether any job of the search pretrains a backbone."""
-        return self.serial.reignite or self.start.weights == "pretrain"
+        """Whether any job pretrains a backbone."""
+        return "reignition" in self.recipe_names()
 
-    def recipe_names(self) -> Iterator[str]:
-        """The recipes that the search uses."""
-        yield from ("serial", "start")
-        yield from (name for name in ("parallel", "final") if getattr(self, name) is not None)
-        if self.pretrains:
-            yield "reignition"
+    def recipe_names(self) -> tuple[str, ...]:
+        """The recipes that the jobs use."""
+        return self.build_algorithm().recipes
+
+    @property
+    def data_keys(self) -> tuple[str, ...]:
+        """The keys of the data sets that the jobs read."""
+        detects = self.recipe_names() != ("reignition",)
+        return ("data",) * detects + ("reignition.data",) * self.pretrains
 
 
 def recipe_key(name: str) -> str:
@@ -335,8 +418,13 @@ def recipe_key(name: str) -> str:
     return {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config file and apply ``key.path=value`` overrides, whose values are YAML.
+def load_config(path: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a config file and change it.
+
+    Args:
+        path: the file.
+        overrides: ``key.path=value``, the values being YAML; these come last.
+        changes: values by ``key.path``, of the command.
 
     Raises:
         UserError: one line per mistake, each with the key, the value and what would be right.
@@ -350,10 +438,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"config {path}: can't be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:
         raise UserError(f"config {path}: is not text; give the path of a YAML file") from None
-    return read_config(text, str(path), overrides)
+    return read_config(text, str(path), overrides, changes)
 
 
-def read_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunConfig:
+def read_config(
+    text: str, source: str, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+) -> RunConfig:
     """Read a config's text, which `source` names in messages; see `load_config`."""
     try:
         values = read_yaml(text)
@@ -361,6 +451,8 @@ def read_config(text: str, source: str, overrides: Sequence[str] = ()) -> RunCon
         raise UserError(f"config {source}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"config {source}: holds {type(values).__name__}; a mapping of keys to values is needed")
+    for path, value in (changes or {}).items():
+        _set(values, path, value, "the command")
     for override in overrides:
         _override(values, override)
     return parse_config(values, source)
@@ -383,18 +475,18 @@ def check_environment(config: RunConfig) -> list[DataReport]:
     Raises:
         UserError: one line with the key, the value and what would be right.
     """
+    reports: list[DataReport] = []
     try:
-        if config.start.weights not in (None, "pretrain"):
-            check_start_weights(config.start.weights, config.start.spec)
-        reports = [check_detection_data(config.data)]
+        if "data" in config.data_keys:
+            if config.start.weights not in (None, "pretrain"):
+                check_start_weights(config.start.weights, config.start.spec)
+            reports.append(check_detection_data(config.data))
+            _check_classes(config, reports[0].class_names)
         if config.reignition is not None and config.pretrains:
             reports.append(check_classification_data(config.reignition.data, key="reignition.data"))
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
-    metric, class_names = config.objective.metric, reports[0].class_names
-    if metric.startswith("AP/") and metric.removeprefix("AP/") not in class_names:
-        raise UserError(f"objective.metric: {metric!r} names none of the classes {', '.join(class_names)}")
-    for name in config.recipe_names():
+    for name in config.recipe_names() if config.algorithm != "evaluate" else ():
         num_images = reports[-1 if name == "reignition" else 0].num_train
         batch_size = config.recipe(name).batch_size
         if batch_size > num_images:
@@ -419,9 +511,31 @@ def check_environment(config: RunConfig) -> list[DataReport]:
     return reports
 
 
+def _check_classes(config: RunConfig, class_names: Sequence[str]) -> None:
+    """See that what is asked of a data set's classes can be had."""
+    metric, given = config.objective.metric, config.start.given
+    if (class_name := class_of(metric)) is not None and class_name not in class_names:
+        raise ValueError(f"objective.metric: {metric!r} names none of the classes {', '.join(class_names)}")
+    if config.algorithm == "evaluate" and given and given.classes not in (None, tuple(class_names)):
+        assert given.classes is not None
+        raise ValueError(
+            f"data: has the classes {brief(', '.join(class_names))}, the weights of {given.source} are of "
+            f"{brief(', '.join(given.classes))}; give data.classes in that order, or other data"
+        )
+
+
 def advice(config: RunConfig) -> list[str]:
     """What is allowed but hardly meant."""
     notes = []
+    if config.algorithm != "spnas":
+        used = max(config.num_nodes(name) for name in config.recipe_names())
+        if used < config.fleet.num_workers:
+            name = recipe_key(config.recipe_names()[-1])
+            notes.append(
+                f"{used} of fleet.num_workers {config.fleet.num_workers} will work; {name}.num_nodes: all has all of "
+                "them train together, in a new run"
+            )
+        return notes
     for phase in ("serial", "parallel") if config.parallel else ("serial",):
         in_flight = config.search.in_flight(phase)
         if in_flight < config.fleet.num_workers:
@@ -456,18 +570,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")) or path.count(".") >= MAX_DEPTH:
         raise UserError(f"override {brief(override)}: is not of the form key.path=value")
+    try:
+        value = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f"override {brief(override)}: {brief(text)} is no YAML value ({error})") from None
+    _set(values, path, value, f"override {brief(override)}")
+
+
+def _set(values: dict[str, Any], path: str, value: Any, who: str) -> None:
+    """Put a value at a path; `who` names what asks for it."""
     *parents, last = path.split(".")
     for key in parents:
         inner = values.get(key)
         if inner is None:
             inner = values[key] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"override {brief(override)}: {key} holds {brief(inner)}, which has no keys below it")
+            raise UserError(f"{who}: {key} holds {brief(inner)}, which has no keys below it")
         values = inner
-    try:
-        values[last] = read_yaml(text)
-    except ValueError as error:
-        raise UserError(f"override {brief(override)}: {brief(text)} is no YAML value ({error})") from None
+    values[last] = value
 
 
 def _at(key: str, reason: str) -> ValueError:

@@ -4,8 +4,11 @@ On a terminal a live panel shows each worker's job above the phase, the counter 
 plain lines, one per outcome.
 """
 
+import json
 import math
+import sys
 import time
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -18,13 +21,22 @@ from rich.text import Text
 from models.architecture import SHORTCUT_NAMES, NetworkSpec
 from models.costs import backbone_costs
 from models.wording import one_line
+from models.zoo import ZOO
 from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Record
-from orchestrator.search.protocol import Job
+from orchestrator.result_tables import result_parts
+from orchestrator.search.protocol import Job, SearchState
+from orchestrator.search.single import Single
+from workers.run_folder import RunFolder
 from workers.task import Progress
 
 PLAIN_PROGRESS_EVERY_S = 60.0
+
+
+def make_console() -> Console:
+    """Where a command prints; a job's log has no width of its own."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
 class ConsoleObserver:
@@ -46,7 +58,9 @@ class ConsoleObserver:
             told, pending = len(history.state.population), len(history.state.pending)
             self._say(f"going on after {told} finished jobs, {pending} pending")
         else:
-            self._say(f"a new search from {self._config.start.architecture}, seed {self._config.seed}")
+            given = self._config.start.given
+            begun_from = f", with the weights of {given.source}" if given else ""
+            self._say(f"a new {history.algorithm.title}{begun_from}, seed {self._config.seed}")
 
     def told(self, history: History, record: Record) -> None:
         """One line per outcome, and one when the baseline changes."""
@@ -59,9 +73,10 @@ class ConsoleObserver:
             what = f"{metric} {_percent(outcome['score'])}"
         else:
             what = "  ".join(f"{name} {_percent(value)}" for name, value in outcome["metrics"].items())
+        stuck = f"  stuck {state['counter']}" if row["round"] else ""
         self._say(
-            f"{row['phase']} {row['round']}  #{row['index']:<4} {row['role']:<12} {row['architecture']:<34} {what}  "
-            f"{row['seconds']:.0f} s  stuck {state['counter']}"
+            f"{_place(row['phase'], row['round'])}  #{row['index']:<4} {row['role']:<12} {row['architecture']:<34} "
+            f"{what}  {row['seconds']:.0f} s{stuck}"
         )
         baseline = state["baseline"]
         if baseline and baseline["index"] != self._baseline:
@@ -108,11 +123,38 @@ class ConsoleObserver:
         found = (
             f"{self._config.objective.metric} {_percent(best.score)}  {best.spec.architecture}" if best else "none yet"
         )
-        panel.add_row(f"{state.phase} {state.round}", f"stuck {state.counter}", "best", found)
+        stuck = f"stuck {state.counter}" if state.round else ""
+        panel.add_row(_place(state.phase, state.round), stuck, "best", found)
         return panel
 
     def _say(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
+
+
+def standing(state: SearchState) -> str:
+    """How far a run is, in one line."""
+    stuck = f", stuck {state.counter}" if state.round else ""
+    told, pending = len(state.population), len(state.pending)
+    return f"{_place(state.phase, state.round)}, {told} jobs finished, {pending} pending{stuck}"
+
+
+def _place(phase: str, round: int) -> str:
+    """Where in a run; beside searches there are no rounds."""
+    return f"{phase} {round}" if round else phase
+
+
+def closing(config: RunConfig, history: History, folder: RunFolder) -> Iterator[Table | str]:
+    """What a run has come to: a search's phases; of one network's training or evaluation every metric."""
+    if not isinstance(history.algorithm, Single):
+        yield summary_table(config, history)
+        return
+    for _, _, index in history.state.results:
+        row = history.trials.rows[index]
+        yield from result_parts(json.loads(row["metrics"]))
+        if row["notes"]:
+            yield f"notes: {row['notes']}"
+        if index in history.weights:
+            yield f"weights: {folder.weights_path(history.weights[index])}"
 
 
 def summary_table(config: RunConfig, history: History) -> Table:
@@ -174,7 +216,7 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
         star = " *" if row["is_best"] else ""
         table.add_row(
             str(row["index"]) + star,
-            f"{row['phase']} {row['round']}",
+            _place(row["phase"], row["round"]),
             row["role"],
             row["architecture"],
             "" if row["parent"] is None else str(row["parent"]),
@@ -184,6 +226,17 @@ def status_table(config: RunConfig, history: History, last: int) -> Table:
             f"{row['seconds']:.0f}" if row["seconds"] is not None else "",
             row["worker"],
         )
+    return table
+
+
+def zoo_table(height: int, width: int) -> Table:
+    """The networks that have names, with their multiply-adds and parameters as backbones."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("name", "encoding", "stem", "GFLOPs", "parameters"):
+        table.add_column(column, justify="right" if column in ("GFLOPs", "parameters") else "left", overflow="fold")
+    for name, network in ZOO.items():
+        costs = backbone_costs(network.spec, height, width)
+        table.add_row(name, str(network.architecture), network.stem, f"{costs.macs / 1e9:.4f}", f"{costs.parameters:,}")
     return table
 
 

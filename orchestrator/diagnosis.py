@@ -15,7 +15,7 @@ from orchestrator.config import FleetConfig, RunConfig, recipe_key
 from workers.data.interface import DataReport
 from workers.examination import MISSING, Room, Space
 from workers.rank import Trained
-from workers.settings import VocData
+from workers.settings import AnnotatedData
 from workers.task import Fault
 
 Status = Literal["pass", "fail", "not run"]
@@ -399,7 +399,7 @@ def judge_step(config: RunConfig, recipe: str, found: Found) -> Row:
     if recipe == "reignition":
         pixels = "reignition.data.image_size"
     else:
-        pixels = "data.short_side and data.long_side" if isinstance(config.data, VocData) else "data.image_size"
+        pixels = "data.short_side and data.long_side" if isinstance(config.data, AnnotatedData) else "data.image_size"
     if "out of memory" in reasons or "SIGKILL" in reasons:
         remedy = (
             f"lower {key}.batch_size, which gives {per_rank} images to a rank, or {pixels}, or take devices with more "

@@ -223,7 +223,7 @@ class _Examination:
         """Of each node, as seen by the first worker on it."""
         assert self._examiners is not None
         config = self._config
-        detector = DetectorShape(**config.detector.model_dump(exclude={"kind"}))
+        detector = DetectorShape(**config.detector.model_dump())
         num_classes = len(self._reports[0].class_names) if self._reports else 1
         parameters = detector_parameters(config.start.spec, detector, num_classes, config.serial.max_stages)
         on_nodes = {

@@ -1,4 +1,4 @@
-"""The loop of a search: propose, dispatch, collect, record.
+"""The loop of a run: propose, dispatch, collect, record.
 
 One turn: take what workers have finished; tell it in the order of the jobs' indices, deciding after every single tell;
 match jobs to idle workers; write all of that to the journal in one durable append; only then let it have effect.
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import RunStopped, Superseded, UserError
+from orchestrator.given import given_file
 from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
 from orchestrator.node_settings import node_settings, start_weights
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
 from workers.examination import versions
 from workers.failures import classify
-from workers.run_folder import Result, RunFolder
+from workers.run_folder import GIVEN_INDEX, Result, RunFolder
 from workers.task import NETWORK_TRAINER, Progress, Task
 
 if TYPE_CHECKING:  # it imports Ray, which is imported only when there is something to run
@@ -73,7 +74,7 @@ class _Losses:
 
 
 class Driver:
-    """Runs one search to its end, its budget's, or a stop."""
+    """Runs one search, or whatever its algorithm decides, to its end, its budget's, or a stop."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Driver:
         """Forget an old stop and fold the journal; nothing starts yet.
 
         Args:
-            config: what to search.
+            config: what to do.
             folder: the run's files.
             observer: sees it go by.
             still_ours: raises `Superseded` once another driver has the run.
@@ -116,7 +117,7 @@ class Driver:
         self._waits_since = 0.0
 
     def run(self, changed: dict[str, tuple[object, object]] | None = None) -> str:
-        """Search until nothing is left to do.
+        """Work until nothing is left to do.
 
         Args:
             changed: config keys that differ from the run's first config; the journal notes them.
@@ -179,7 +180,7 @@ class Driver:
         from orchestrator.weights import Weights
 
         connect(self.config.fleet)
-        self._weights = Weights(self.folder)
+        self._weights = Weights(self.folder, given_file(self.config))
         for index, file in self.history.weights.items():
             self._weights.add(index, file)
         settings = node_settings(self.config, self.folder.address, self._trainer)
@@ -312,7 +313,15 @@ class Driver:
 
     def _submit(self, workers: list[str], task: Task) -> None:
         job = self.history.state.pending[task.index]
-        self._fleet.submit(workers, task, job.role, self._weights.ref(job.parent), self._weights.ref(job.backbone))
+        parent, backbone = map(self._weights.ref, self._grows_from(job))
+        self._fleet.submit(workers, task, job.role, parent, backbone)
+
+    def _grows_from(self, job: Job) -> tuple[int | None, int | None]:
+        """Whose weights a job's detector and its backbone start from: jobs', or what the run was given."""
+        given = self.config.start.given
+        if given is None or job.kind == "pretrain" or job.parent is not None or job.backbone is not None:
+            return job.parent, job.backbone
+        return (GIVEN_INDEX, None) if given.kind == "detector" else (None, GIVEN_INDEX)
 
     def _write(self, turn: list[Record]) -> None:
         """Make a turn's records durable, show what is told, and write the table when it is due."""
@@ -368,7 +377,7 @@ class Driver:
         """Take note of an attempt without a result; its job waits to be dispatched again, elsewhere."""
         task, worker = completion.task, completion.worker
         job = self.history.state.pending[task.index]
-        self._weights.forget((job.parent, job.backbone))
+        self._weights.forget(self._grows_from(job))
         losses = self._losses.setdefault(task.index, _Losses())
         step = completion.progress.step if completion.progress else 0
         # A long training may lose many nodes, as long as it gets on between them.
@@ -394,7 +403,7 @@ class Driver:
     def _delete_what_is_not_needed(self) -> None:
         """Delete weights and checkpoints that no job can ask for any more; the records that say so are durable."""
         pending = self.history.state.pending.values()
-        parents = {index for job in pending for index in (job.parent, job.backbone) if index is not None}
+        parents = {index for job in pending for index in self._grows_from(job) if index is not None}
         self._weights.retain(live_weights(self.history.state), parents)
         for name, is_used in self._told_attempts:
             self.folder.delete_checkpoint(name)

@@ -111,7 +111,7 @@ def connect(config: FleetConfig) -> None:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare ones, too, as where its start takes too long
             where = (
                 "a local Ray can't be started"
                 if local

@@ -17,7 +17,6 @@ from orchestrator.errors import RunStopped, UserError
 from orchestrator.journal import Journal, Record
 from orchestrator.records import check_record
 from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState, live_weights
-from orchestrator.search.spnas import SpNas
 from orchestrator.trials import Trials, seconds_of
 from workers.run_folder import Result, RunFolder, WeightsFile
 from workers.task import attempt_name
@@ -72,7 +71,7 @@ class History:
 
     @classmethod
     def _folded(cls, config: RunConfig, journal: Journal) -> "History":
-        algorithm = SpNas(config.search)
+        algorithm = config.build_algorithm()
         history = cls(algorithm, algorithm.initial(), Trials(config.image_size))
         for number, record in enumerate(journal.read(), start=1):
             try:

@@ -31,6 +31,7 @@ def node_settings(config: RunConfig, folder: str, trainer: str) -> NodeSettings:
         max_stages=config.serial.max_stages,
         num_ranks=config.fleet.num_ranks,
         has_gpus=config.fleet.gpus_per_worker > 0,
+        num_loaders=config.fleet.num_loaders,
         trainer=trainer,
     )
 
@@ -44,5 +45,5 @@ def start_weights(config: RunConfig) -> str | None:
 
 
 def _absolute(data: Data) -> Data:
-    root = getattr(data, "root", None)
-    return data if root is None else data.model_copy(update={"root": str(Path(root).absolute())})
+    folders = {key: folder for key in ("root", "cache_dir") if (folder := getattr(data, key, None)) is not None}
+    return data.model_copy(update={key: str(Path(folder).absolute()) for key, folder in folders.items()})

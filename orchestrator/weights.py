@@ -3,8 +3,10 @@
 Storage is the truth, the object store a cache: a parent's blob is read and put once, and every worker on a node maps
 it without a copy.
 
-Invariant: a blob is deleted only after the record that makes it superfluous is durable (the driver calls `retain`
-after its append), and never while `live_weights` names it.
+Invariants:
+- What a run was given at its beginning stays.
+- Another blob is deleted only after the record that makes it superfluous is durable (the driver calls
+  `retain` after its append), and never while `live_weights` names it.
 """
 
 from collections.abc import Iterable
@@ -16,16 +18,16 @@ import ray.exceptions
 
 from orchestrator.errors import RunStopped
 from workers.failures import describe
-from workers.run_folder import RunFolder, WeightsFile
+from workers.run_folder import GIVEN_INDEX, RunFolder, WeightsFile
 
 
 class Weights:
     """The blobs of one run."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Know of no blob yet; see `add`."""
+    def __init__(self, folder: RunFolder, given: WeightsFile | None = None) -> None:
+        """Know of no blob yet but the one that the run was given, if any; see `add`."""
         self._folder = folder
-        self._files: dict[int, WeightsFile] = {}
+        self._files: dict[int, WeightsFile] = {} if given is None else {GIVEN_INDEX: given}
         self._refs: dict[int, ray.ObjectRef[Any]] = {}
 
     def add(self, index: int, file: WeightsFile | None) -> None:
@@ -45,13 +47,11 @@ class Weights:
             try:
                 data = self._folder.read_weights(self._files[index])
             except (KeyError, OSError, ValueError) as error:
-                raise RunStopped(
-                    f"the weights of job {index}, which others grow from, can't be read: {error}"
-                ) from None
+                raise RunStopped(f"the weights {_of(index)}, which others grow from, can't be read: {error}") from None
             try:
                 self._refs[index] = ray.put(np.frombuffer(data, dtype=np.uint8))
             except ray.exceptions.RayError as error:
-                raise RunStopped(f"Ray has no room for the weights of job {index}: {describe(error)}") from None
+                raise RunStopped(f"Ray has no room for the weights {_of(index)}: {describe(error)}") from None
         return self._refs[index]
 
     def forget(self, indices: Iterable[int | None]) -> None:
@@ -62,6 +62,10 @@ class Weights:
 
     def retain(self, live: set[int], parents: set[int]) -> None:
         """Delete the files of all jobs but `live`, and drop the objects of all but `parents`."""
-        for index in self._files.keys() - live:
+        for index in self._files.keys() - live - {GIVEN_INDEX}:
             self._folder.delete_weights(self._files.pop(index).attempt)
         self.forget(self._refs.keys() - parents)
+
+
+def _of(index: int) -> str:
+    return "that the run was given" if index == GIVEN_INDEX else f"of job {index}"

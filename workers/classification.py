@@ -6,20 +6,24 @@ the same spec takes it over.
 
 import json
 from collections import deque
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.backbone import Backbone
 from models.blob import pack
+from workers.batches import Pick
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
-from workers.data.interface import ClassificationData, ClassificationSet
+from workers.data.interface import ClassificationData, Image
+from workers.data.loading import Loaders
+from workers.examples import staged
 from workers.loop import (
-    Batch,
     OnImages,
     evaluation_reports,
     normalization_of,
@@ -60,6 +64,7 @@ def pretrain(
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
     world: World | None = None,
+    loaders: Loaders | None = None,
 ) -> TrainingResult:
     """Train a fresh build of the task's network as a classifier, or go on where an earlier attempt stopped.
 
@@ -70,10 +75,11 @@ def pretrain(
         on_progress: told before preparation, every few steps and with each batch of the evaluation.
         should_stop: asked before each step and each batch of the evaluation.
         world: the ranks that train it together; None for this one alone.
+        loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        ``top1`` on the evaluation split, and the backbone's weights with spec and kind; on all ranks but the first,
-        neither.
+        ``top1`` on the evaluation split, ``top5`` where there are more than five classes, and the backbone's weights
+        with spec and kind; on all ranks but the first, neither.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -81,6 +87,7 @@ def pretrain(
         OSError: when data or the checkpoints can't be read.
     """
     world = world or alone()
+    loaders = loaders or Loaders()
     device = world.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -98,10 +105,13 @@ def pretrain(
     model.train()
     shares_right: deque[Tensor] = deque(maxlen=RECENT_BATCHES)
 
-    def loss_of(network: nn.Module, batch: Batch) -> Tensor:
-        images = _images(data, data.train, batch.indices, device, batch)
+    def load(pick: Pick) -> tuple[Tensor, int]:
+        return staged(_crop(data.train.image(pick.index), data.image_size, pick), device), pick.index
+
+    def loss_of(network: nn.Module, examples: list[tuple[Tensor, int]]) -> Tensor:
+        crops, indices = zip(*examples, strict=True)
         with _autocast(device):
-            scores, right = network(images), labels[torch.from_numpy(batch.indices).to(device)]
+            scores, right = network(_batch(data, crops, device)), labels[list(indices)]
             shares_right.append((scores.argmax(1) == right).float().mean())
             return functional.cross_entropy(scores, right)
 
@@ -114,18 +124,20 @@ def pretrain(
         task.training,
         num_images=len(data.train),
         draws=draws,
+        load=load,
         loss_of=loss_of,
         on_progress=report,
         should_stop=should_stop,
         continuation=continuation,
         notes=notes,
         world=world,
+        loaders=loaders,
     )
     on_images = evaluation_reports(task.training, len(data.train), on_progress, should_stop)
-    top1 = _top1(model, data, task.training.batch_size, on_images, world)
+    metrics = _accuracy(model, data, task.training.batch_size, on_images, world, loaders)
     metadata = {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind}
     return TrainingResult(
-        metrics={"top1": top1} if world.is_first else {},
+        metrics=metrics if world.is_first else {},
         weights=pack(model.backbone.state_dict(), metadata) if world.is_first else b"",
         peak_memory_bytes=peak_memory_bytes(device),
     )
@@ -135,41 +147,57 @@ def _autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wants_bfloat16(device))
 
 
-def _top1(model: Classifier, data: ClassificationData, batch_size: int, on_images: OnImages, world: World) -> float:
-    """The share of the evaluation split that is classified rightly; each image is on one rank."""
-    model.eval()
-    mine = np.arange(world.rank, len(data.val), world.size)
-    num_right = 0
-    with torch.inference_mode(), _autocast(world.device):
-        for start in range(0, len(mine), max(1, batch_size // world.size)):
-            on_images(start * world.size)
-            indices = mine[start : start + max(1, batch_size // world.size)]
-            predicted = model(_images(data, data.val, indices, world.device)).argmax(1).tolist()
-            num_right += sum(
-                guess == data.val.label(int(index)) for index, guess in zip(indices, predicted, strict=True)
-            )
-    return sum(world.gather(num_right)) / len(data.val)
-
-
-def _images(
+def _accuracy(
+    model: Classifier,
     data: ClassificationData,
-    split: ClassificationSet,
-    indices: NDArray[np.int64],
-    device: torch.device,
-    drawn: Batch | None = None,
-) -> Tensor:
-    """Normalised crops [B, 3, side, side]: flipped and at places as `drawn` has it, else from the middle."""
-    side = data.image_size
-    crops = np.empty((len(indices), 3, side, side), dtype=np.uint8)
-    for row, index in enumerate(indices.tolist()):
-        image = split.image(index)
-        room = image.shape[1] - side
-        if drawn is None:
-            top = left = room // 2
-        else:
-            top, left = np.random.default_rng(drawn.seeds[row]).integers(0, room + 1, 2)
-        crop = image[:, top : top + side, left : left + side]
-        crops[row] = crop[:, :, ::-1] if drawn is not None and drawn.flips[row] else crop
+    batch_size: int,
+    on_images: OnImages,
+    world: World,
+    loaders: Loaders,
+) -> dict[str, float]:
+    """The shares of the evaluation split whose class is the first guess, or among the first five, ties by the class.
+
+    Each image is on one rank.
+    """
+    model.eval()
+    mine = range(world.rank, len(data.val), world.size)
+    share_size = max(1, batch_size // world.size)
+    depths = [depth for depth in (1, 5) if depth == 1 or depth < len(data.class_names)]
+    num_right = dict.fromkeys(depths, 0)
+
+    def load(index: int) -> Tensor:
+        return staged(_crop(data.val.image(index), data.image_size), world.device)
+
+    with (
+        torch.inference_mode(),
+        _autocast(world.device),
+        closing(loaders.map(load, mine, batch_size=share_size)) as loaded,
+    ):
+        for start in range(0, len(mine), share_size):
+            on_images(start * world.size)
+            indices = mine[start : start + share_size]
+            logits = model(_batch(data, list(islice(loaded, share_size)), world.device))
+            guesses = logits.argsort(dim=1, descending=True, stable=True)[:, : max(depths)].tolist()
+            for index, ranked in zip(indices, guesses, strict=True):
+                for depth in depths:
+                    num_right[depth] += data.val.label(index) in ranked[:depth]
+    shares = world.gather(num_right)
+    return {f"top{depth}": sum(share[depth] for share in shares) / len(data.val) for depth in depths}
+
+
+def _crop(image: Image, side: int, pick: Pick | None = None) -> Tensor:
+    """A square of it, uint8 [3, side, side]: flipped and at a place as `pick` has it, else from the middle."""
+    room = image.shape[1] - side
+    if pick is None:
+        top = left = room // 2
+    else:
+        top, left = np.random.default_rng(pick.seed).integers(0, room + 1, 2)
+    crop = torch.from_numpy(image)[:, top : top + side, left : left + side]
+    return crop.flip(2) if pick is not None and pick.flip else crop.contiguous()
+
+
+def _batch(data: ClassificationData, crops: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Crops on the device, normalised, [B, 3, side, side]."""
     mean = torch.tensor(data.mean, device=device).view(3, 1, 1)
     std = torch.tensor(data.std, device=device).view(3, 1, 1)
-    return (torch.from_numpy(crops).to(device).float().div_(255) - mean) / std
+    return (torch.stack([crop.to(device, non_blocking=True) for crop in crops]).float().div_(255) - mean) / std

@@ -7,6 +7,8 @@ and pyramid compute in bfloat16, proposals, heads and boxes in float32.
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,13 +18,17 @@ from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
-from models.detectors import build_detector, seed_samplers
-from models.inheritance import inherit, load_weights
+from models.detector_shape import DetectorShape
+from models.detectors import build_detector, masks_of_boxes, seed_samplers
+from models.inheritance import inherit, load_weights, misfits
+from models.portable import DetectorCard
 from models.refit import refit_laterals
+from workers.batches import Pick, aspect_groups
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
-from workers.data.interface import DetectionData, DetectionSet, Image, Target
+from workers.data.interface import DetectionData, DetectionSet
+from workers.data.loading import Loaders
+from workers.examples import Example, batch_of, example_of, scaled, staged
 from workers.loop import (
-    Batch,
     OnImages,
     evaluation_reports,
     ignore_images,
@@ -33,7 +39,10 @@ from workers.loop import (
     run_steps,
     wants_bfloat16,
 )
-from workers.metrics.average_precision import Detections, average_precision
+from workers.masks import stored_masks
+from workers.metric_names import MetricFamily
+from workers.metrics import measure
+from workers.metrics.average_precision import Detections
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
 from workers.start_weights import load_start_weights
@@ -59,6 +68,7 @@ def train_detector(
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
     world: World | None = None,
+    loaders: Loaders | None = None,
 ) -> TrainingResult:
     """Build, inherit, train and evaluate one detector, or go on where an earlier attempt stopped.
 
@@ -73,9 +83,10 @@ def train_detector(
         on_progress: told before preparation, every few steps and with each batch of the evaluation.
         should_stop: asked before each step and each batch of the evaluation.
         world: the ranks that train it together; None for this one alone.
+        loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        COCO's metrics on the evaluation split, and the weights with spec, kind and class names; on all ranks but the
+        Metrics on the evaluation split, and the weights with spec, kind and class names; on all ranks but the
         first, neither.
 
     Raises:
@@ -85,6 +96,7 @@ def train_detector(
         ValueError: when weights and network don't fit.
     """
     world = world or alone()
+    loaders = loaders or Loaders()
     device = world.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -113,9 +125,12 @@ def train_detector(
     draws = seed_everything(task.seed)
     model.train()
 
-    def loss_of(network: nn.Module, batch: Batch) -> Tensor:
-        images, targets = _batch(data.train, batch.indices, batch.flips, device)
-        seed_samplers(model, batch.seeds.tolist())
+    def load(pick: Pick) -> Example:
+        return example_of(data.train, pick, device, scales=task.training.scales, masks=detector.mask)
+
+    def loss_of(network: nn.Module, examples: list[Example]) -> Tensor:
+        images, targets = batch_of(examples, device)
+        seed_samplers(model, [example.seed for example in examples])
         losses: dict[str, Tensor] = network(images, targets)
         return torch.stack(tuple(losses.values())).sum()
 
@@ -124,26 +139,29 @@ def train_detector(
         task.training,
         num_images=len(data.train),
         draws=draws,
+        load=load,
         loss_of=loss_of,
         on_progress=on_progress,
         should_stop=should_stop,
         continuation=continuation,
         notes=notes,
         world=world,
+        loaders=loaders,
+        groups=_groups(data.train, task.training.aspect_groups),
     )
     metrics = evaluate_detector(
         model,
         data.val,
         data.class_names,
         batch_size=task.training.batch_size,
+        family=data.family,
         on_images=evaluation_reports(task.training, len(data.train), on_progress, should_stop),
         world=world,
+        loaders=loaders,
     )
-    metadata = {
-        "spec": json.dumps(task.spec.to_dict()),
-        "kind": task.kind,
-        "classes": json.dumps(data.class_names),
-    }
+    shape = DetectorShape(**detector.model_dump(), image_mean=data.mean, image_std=data.std)
+    card = DetectorCard(classes=tuple(data.class_names), max_stages=max_stages, shape=shape)
+    metadata = {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind, **card.metadata}
     return TrainingResult(
         metrics=metrics,
         weights=pack(model.state_dict(), metadata) if world.is_first else b"",
@@ -190,7 +208,7 @@ def prepare_detector(
             bfloat16=wants_bfloat16(device),
             image_mean=data.mean,
             image_std=data.std,
-            **detector.model_dump(exclude={"kind"}),
+            **detector.model_dump(),
         )
         return on_device(model, device)
 
@@ -206,6 +224,9 @@ def prepare_detector(
 
     old_state, metadata = unpack(parent)
     old_spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+    if "classes" in metadata and json.loads(metadata["classes"]) != list(data.class_names):
+        # What tells other classes apart says nothing of these, even if they are as many.
+        old_state = {key: tensor for key, tensor in old_state.items() if "_predictor." not in key}
     if backbone is None:
         state = inherit(old_state, old_spec, task.morphs, normalization)
     else:
@@ -215,12 +236,12 @@ def prepare_detector(
     fresh = load_weights(model, state)
     moved = [int(name.removeprefix(LATERAL)) for name in fresh if name.startswith(LATERAL)]
     levels = range(max_stages) if backbone is not None else moved
-    notes = [f"{name} is fresh" for name in fresh if not name.startswith(LATERAL)]
+    notes = misfits(model, [name for name in fresh if not name.startswith(LATERAL)])
     if levels:
         old = build(old_spec)
         load_weights(old, old_state)
         chosen = np.linspace(0, len(data.train) - 1, min(NUM_REFIT_IMAGES, len(data.train))).round().astype(np.int64)
-        images, _ = _batch(data.train, chosen, np.zeros(len(chosen), dtype=np.bool_), device)
+        images = [scaled(torch.from_numpy(data.train.image(index)), device) for index in chosen.tolist()]
         refitted = refit_laterals(old, model, images, levels)
         notes += [f"{LATERAL}{level} is refitted, R2 {r2:.3f}" for level, r2 in sorted(refitted.items())]
     return model, tuple(notes)
@@ -232,34 +253,54 @@ def evaluate_detector(
     class_names: Sequence[str],
     *,
     batch_size: int,
+    family: MetricFamily = "coco",
     on_images: OnImages = ignore_images,
     world: World | None = None,
+    loaders: Loaders | None = None,
 ) -> dict[str, float]:
-    """COCO's metrics of a detector on a split; the detector is left in evaluation mode.
+    """The metrics of a detector on a split; the detector is left in evaluation mode.
 
     Args:
         model: the detector.
         split: what to evaluate on.
         class_names: in the order of their labels.
         batch_size: images per forward pass.
+        family: whose metrics, beside COCO's.
         on_images: told how many images are done before each batch, and before the metrics are computed.
         world: the ranks that share the split, each image on one of them; all but the first get no metrics.
+        loaders: read images ahead; None reads them when they are wanted.
     """
     world = world or alone()
+    loaders = loaders or Loaders()
     device = next(model.parameters()).device
     model.eval()
     mine = range(world.rank, len(split), world.size)
+    share_size = max(1, batch_size // world.size)
     found: list[Detections] = []
-    with torch.inference_mode():
-        for start in range(0, len(mine), max(1, batch_size // world.size)):
+
+    def load(index: int) -> Tensor:
+        return staged(torch.from_numpy(split.image(index)), device)
+
+    with (
+        torch.inference_mode(),
+        masks_of_boxes(model),
+        closing(loaders.map(load, mine, batch_size=share_size)) as loaded,
+    ):
+        for start in range(0, len(mine), share_size):
             on_images(start * world.size)
-            images = [split.image(index) for index in mine[start : start + max(1, batch_size // world.size)]]
-            for detected in model(_images(images, device)):
+            chosen = mine[start : start + share_size]
+            images = [scaled(pixels, device) for pixels in islice(loaded, share_size)]
+            for index, image, detected in zip(chosen, images, model(images), strict=True):
+                height, width = image.shape[-2:]
+                masks = detected.get("masks")
                 found.append(
                     Detections(
                         boxes=detected["boxes"].cpu().numpy(),
                         labels=detected["labels"].cpu().numpy(),
                         scores=detected["scores"].cpu().numpy(),
+                        masks=None
+                        if masks is None
+                        else stored_masks(split.target(index), (height, width), detected["boxes"], masks),
                     )
                 )
     on_images(len(split))
@@ -267,39 +308,11 @@ def evaluate_detector(
     if not world.is_first:
         return {}
     whole = [shares[index % world.size][index // world.size] for index in range(len(split))]
-    return average_precision([split.target(index) for index in range(len(split))], whole, class_names)
+    return measure(family, [split.target(index) for index in range(len(split))], whole, class_names)
 
 
-def _batch(
-    split: DetectionSet, indices: NDArray[np.int64], flips: NDArray[np.bool_], device: torch.device
-) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Images in [0, 1] and targets of a batch, some of them flipped from left to right."""
-    images, targets = [], []
-    for index, flip in zip(indices.tolist(), flips.tolist(), strict=True):
-        image, target = split.image(index), split.target(index)
-        images.append(image[:, :, ::-1] if flip else image)
-        targets.append(_boxes(target, image.shape[2] if flip else None, device))
-    return _images(images, device), targets
-
-
-def _images(images: Sequence[Image], device: torch.device) -> list[Tensor]:
-    """Bytes to float32 in [0, 1]; in one piece where all have one size."""
-
-    def scaled(pixels: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(pixels).to(device, non_blocking=True).float().div_(255)
-
-    if len({image.shape for image in images}) == 1:
-        return list(scaled(np.stack(images)).unbind())
-    return [scaled(np.ascontiguousarray(image)) for image in images]
-
-
-def _boxes(target: Target, flipped_width: int | None, device: torch.device) -> dict[str, Tensor]:
-    """Torchvision's form of a target, without what is to be ignored."""
-    boxes = target.boxes[~target.ignore]
-    if flipped_width is not None:
-        boxes = boxes[:, [2, 1, 0, 3]]
-        boxes[:, [0, 2]] = flipped_width - boxes[:, [0, 2]]
-    return {
-        "boxes": torch.from_numpy(np.ascontiguousarray(boxes)).to(device),
-        "labels": torch.from_numpy(target.labels[~target.ignore]).to(device),
-    }
+def _groups(split: DetectionSet, num_groups: int) -> NDArray[np.int64] | None:
+    """The images' groups by aspect ratio; None where all are one."""
+    if num_groups == 1:
+        return None
+    return aspect_groups([split.size(index) for index in range(len(split))], num_groups)

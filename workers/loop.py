@@ -1,17 +1,18 @@
-"""The steps that detection and classification share: order of data, rate, clipping, progress, checkpoints, giving up.
+"""The steps that detection and classification share: batches, rate, clipping, progress, checkpoints, giving up.
 
 Invariants:
-- The order of images, the flips and all else that is drawn for an image depend only on the generator, the number of
-  images and the settings, not on the network; so children with one seed see the same pictures at the same steps.
-- They don't depend on the number of ranks either: each draws for the whole batch and takes its share.
+- Each rank draws for the whole batch and takes its share, so what is drawn does not depend on their number; nor on who
+  reads the images, and how far ahead. See `workers.batches`.
 - Interruptions change nothing: a training goes on from its checkpoint as if it had never stopped.
 """
 
+import copy
 import math
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workers.batches import Pick, Plan
 from workers.checkpoint import Continuation
+from workers.data.loading import Loaders
 from workers.optimization import build_optimizer, learning_rate, parameters_of, set_learning_rate
 from workers.settings import TrainingSettings
 from workers.task import CandidateFailure, OnProgress, Progress, ShouldStop, TrainingStopped
@@ -29,25 +32,8 @@ STEPS_PER_REPORT = 10
 SECONDS_PER_REPORT = 1.0
 
 Model = TypeVar("Model", bound=nn.Module)
+Loaded = TypeVar("Loaded")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What one rank takes at one step; one entry per image.
-
-    Attributes:
-        indices: of the images in the training split.
-        flips: whether to flip it from left to right.
-        seeds: of whatever else is drawn for it.
-    """
-
-    indices: NDArray[np.int64]
-    flips: NDArray[np.bool_]
-    seeds: NDArray[np.int64]
-
-
-BatchLoss = Callable[[nn.Module, Batch], Tensor]
-"""The mean loss of a batch, by the network it is given: the model, or what averages its gradients over ranks."""
 
 OnImages = Callable[[int], None]
 """Told how many images are done; may raise to end it."""
@@ -59,12 +45,15 @@ def run_steps(
     *,
     num_images: int,
     draws: np.random.Generator,
-    loss_of: BatchLoss,
+    load: Callable[[Pick], Loaded],
+    loss_of: Callable[[nn.Module, list[Loaded]], Tensor],
     on_progress: OnProgress,
     should_stop: ShouldStop,
     continuation: Continuation,
     notes: tuple[str, ...],
     world: World,
+    loaders: Loaders,
+    groups: NDArray[np.int64] | None = None,
 ) -> None:
     """Train a model in place.
 
@@ -77,19 +66,23 @@ def run_steps(
         settings: the schedule.
         num_images: of the training split.
         draws: gives order and flips.
-        loss_of: the loss of this rank's share of a batch.
+        load: reads one image; called in any thread.
+        loss_of: the mean loss of this rank's share of a batch, by the network it is given: the model, or what averages
+            its gradients over ranks.
         on_progress: told every few steps, after any step a second after it was last told, and at each epoch's end.
         should_stop: asked before each step.
         continuation: the model has its weights already; the rest is restored here, and checkpoints are written.
         notes: on how the model came to be, kept in the checkpoints.
         world: the ranks that share each batch.
+        loaders: read ahead.
+        groups: of the images, by `workers.batches.Plan`.
 
     Raises:
         CandidateFailure: when the loss is not finite.
         TrainingStopped: when `should_stop` says so; what was reached is in a checkpoint then.
     """
-    batch_size, steps_per_epoch = _batches(settings, num_images)
-    num_steps = settings.epochs * steps_per_epoch
+    plan = _plan(settings, num_images, groups)
+    batch_size, steps_per_epoch, num_steps = plan.batch_size, plan.steps_per_epoch, plan.num_steps
     optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
     parameters = parameters_of(optimizer)
     steps_before, order = continuation.begin(optimizer, draws, notes)
@@ -99,63 +92,62 @@ def run_steps(
             "same storage"
         )
     network = world.wrap(model)
+    steps = plan.steps(draws, first=steps_before, order=order)
+    # Those who read ahead draw from a copy, so that checkpoints hold the generator as it was at their step.
+    ahead = plan.steps(copy.deepcopy(draws), first=steps_before, order=order)
+    mine = (pick for _, batch in ahead for pick in world.share(batch))
+    share_size = batch_size // world.size
     started = reported = time.perf_counter()
-    for step in range(steps_before, num_steps):
-        epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
-        if world.any(should_stop()):
-            if world.is_first:
-                continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
-            world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
-            raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
-        if number == 1:
-            order = draws.permutation(num_images)
-        batch = Batch(
-            indices=world.share(order[(number - 1) * batch_size : number * batch_size]),
-            flips=world.share(draws.random(batch_size) < (0.5 if settings.flip else 0.0)),
-            seeds=world.share(draws.integers(2**63, size=batch_size)),
-        )
-        set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
-        loss = loss_of(network, batch)
-        value = world.mean(loss.item())
-        if not math.isfinite(value):
-            raise CandidateFailure(f"loss became {value} at epoch {epoch}, step {number}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        optimizer.step()
+    with closing(loaders.map(load, mine, batch_size=share_size)) as loaded:
+        for step in range(steps_before, num_steps):
+            epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
+            if world.any(should_stop()):
+                if world.is_first:
+                    continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
+                world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
+                raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
+            order, _ = next(steps)
+            set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
+            loss = loss_of(network, list(islice(loaded, share_size)))
+            value = world.mean(loss.item())
+            if not math.isfinite(value):
+                raise CandidateFailure(f"loss became {value} at epoch {epoch}, step {number}")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            optimizer.step()
 
-        is_epochs_end = number == steps_per_epoch
-        now = time.perf_counter()
-        if is_epochs_end or number % STEPS_PER_REPORT == 0 or now - reported > SECONDS_PER_REPORT:
-            reported = now
-            on_progress(
-                Progress(
-                    epoch=epoch,
-                    num_epochs=settings.epochs,
-                    step=step + 1,
-                    num_steps=num_steps,
-                    loss=value,
-                    images_per_second=(step + 1 - steps_before) * batch_size / (now - started),
-                    seconds_left=(num_steps - step - 1) * (now - started) / (step + 1 - steps_before),
+            is_epochs_end = number == steps_per_epoch
+            now = time.perf_counter()
+            if is_epochs_end or number % STEPS_PER_REPORT == 0 or now - reported > SECONDS_PER_REPORT:
+                reported = now
+                on_progress(
+                    Progress(
+                        epoch=epoch,
+                        num_epochs=settings.epochs,
+                        step=step + 1,
+                        num_steps=num_steps,
+                        loss=value,
+                        images_per_second=(step + 1 - steps_before) * batch_size / (now - started),
+                        seconds_left=(num_steps - step - 1) * (now - started) / (step + 1 - steps_before),
+                    )
                 )
-            )
-        if world.is_first:  # it does so for all
-            continuation.after_step(
-                step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
-            )
+            if world.is_first:  # it does so for all
+                continuation.after_step(
+                    step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
+                )
 
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
     """Tell that a training on so many images is about to begin."""
-    _, steps_per_epoch = _batches(settings, num_images)
     on_progress(
         Progress(
             phase="preparing",
             epoch=1,
             num_epochs=settings.epochs,
             step=0,
-            num_steps=settings.epochs * steps_per_epoch,
+            num_steps=_plan(settings, num_images).num_steps,
             loss=math.nan,
             images_per_second=0.0,
         )
@@ -170,8 +162,7 @@ def evaluation_reports(
     Returns:
         To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
     """
-    _, steps_per_epoch = _batches(settings, num_images)
-    num_steps = settings.epochs * steps_per_epoch
+    num_steps = _plan(settings, num_images).num_steps
     started = time.perf_counter()
 
     def on_images(num_done: int) -> None:
@@ -196,10 +187,14 @@ def ignore_images(num_done: int) -> None:
     """An `OnImages` that does nothing."""
 
 
-def _batches(settings: TrainingSettings, num_images: int) -> tuple[int, int]:
-    """The size of a batch, and how many there are in an epoch."""
-    batch_size = min(settings.batch_size, num_images)
-    return batch_size, num_images // batch_size
+def _plan(settings: TrainingSettings, num_images: int, groups: NDArray[np.int64] | None = None) -> Plan:
+    return Plan(
+        num_images=num_images,
+        batch_size=min(settings.batch_size, num_images),
+        epochs=settings.epochs,
+        flip=settings.flip,
+        groups=groups,
+    )
 
 
 def normalization_of(settings: TrainingSettings, world: World) -> str:

@@ -12,7 +12,7 @@ from workers.settings import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, num_steps: int, *, batch_size: int) -> float:
-    """The rate of one step: a linear warm-up from 0, then a cosine from `lr` to `final_lr` at the last step.
+    """The rate of one step: a linear warm-up from 0, then a cosine from `lr` to `final_lr`, or steps down from `lr`.
 
     Args:
         settings: rates are scaled by the batch over lr_batch_size where the latter is given.
@@ -24,6 +24,9 @@ def learning_rate(settings: TrainingSettings, step: int, num_steps: int, *, batc
     warmup = min(settings.warmup_steps, num_steps // 3)
     if step < warmup:
         return scale * settings.lr * (step + 1) / (warmup + 1)
+    if settings.lr_schedule == "step":
+        num_drops = sum(step >= round(share * num_steps) for share in settings.lr_drops)
+        return scale * settings.lr * settings.lr_drop_factor**num_drops
     done = (step - warmup) / max(num_steps - warmup - 1, 1)
     return scale * (settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2)
 

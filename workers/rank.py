@@ -84,10 +84,10 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A training that came to its end; `seconds` without what storing the weights took."""
+    """A training that came to its end; `seconds` without what storing the weights took, if there are any."""
 
     metrics: dict[str, float]
-    weights: WeightsFile
+    weights: WeightsFile | None
     peak_memory_bytes: int
     notes: tuple[str, ...]
     seconds: float
@@ -157,7 +157,7 @@ def _train(
         seconds = time.monotonic() - begun
         return Trained(
             metrics=result.metrics,
-            weights=folder.write_weights(task.name, result.weights),
+            weights=folder.write_weights(task.name, result.weights) if result.weights else None,
             peak_memory_bytes=result.peak_memory_bytes,
             notes=result.notes,
             seconds=seconds,

@@ -57,6 +57,9 @@ class RehearsalTrainer:
         self, task: Task, world: World, on_progress: OnProgress, should_stop: ShouldStop
     ) -> TrainingResult:
         data, size = open_detection_data(self._settings.data), task.training.batch_size
+        if task.training.scales is not None:
+            _, largest = task.training.scales
+            task = replace(task, training=task.training.merged({"scales": (largest, largest)}))
         return train_detector(
             task,
             data=replace(data, train=full_size(data.train, size), val=full_size(data.val, size)),
@@ -94,6 +97,11 @@ class OneBatch:
     def image(self, index: int) -> Image:
         """One of the images."""
         return self.images[index % len(self.images)]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Its height and width."""
+        _, height, width = self.image(index).shape
+        return height, width
 
     def target(self, index: int) -> Target:
         """Its boxes."""

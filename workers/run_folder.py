@@ -20,6 +20,12 @@ from workers.storage import Storage, open_storage
 
 RESULT_VERSION = 2
 SUFFIX = ".safetensors"
+GIVEN = "given"
+"""The name, in the place of an attempt's, of weights that no job has made but the run was given at its beginning."""
+
+GIVEN_INDEX = -1
+"""Stands for them among the indices of jobs."""
+
 ATTEMPT = re.compile(r"[0-9]{6,}-[0-9]+(?:-([0-9]+))?")
 
 
@@ -142,6 +148,10 @@ class RunFolder:
         if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:
             raise ValueError(f"weights {self.storage.where(name)}: the bytes are not those that were written")
         return data
+
+    def weights_path(self, file: WeightsFile) -> str:
+        """Where an attempt's weights are, for messages."""
+        return self.storage.where(f"weights/{file.name}")
 
     def delete_weights(self, name: str) -> None:
         """Delete an attempt's weights, if there are any."""

@@ -8,17 +8,19 @@ This module imports neither torch nor numpy, so that a config is checked at once
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.architecture import Normalization
 from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, DetectorShape
+from workers.metric_names import MetricFamily
 
 NumNodes = Annotated[int, Field(ge=1, le=10_000)] | Literal["all"]
 Name = Annotated[str, Field(min_length=1)]
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
 
 MAX_SIDE = 16384  # of an image, in pixels
 MAX_IMAGES = 10_000_000
@@ -26,6 +28,10 @@ SHAPE_EXTENT = 2.26
 """An object's largest side over its radius, in `ShapesData`: that of a square turned by 25 degrees."""
 
 _SHAPE = DetectorShape()
+_CHECK_IMAGES = (
+    "Look at the first and last bytes of every image at the start, so that broken ones are counted and left out; else "
+    "the first that is trained on ends the training."
+)
 
 
 class Settings(BaseModel):
@@ -37,8 +43,20 @@ class Settings(BaseModel):
 class _Schedule(Settings):
     epochs: int = Field(default=3, ge=1, le=100_000, description="Passes over the training images.")
     batch_size: int = Field(default=16, ge=1, le=MAX_IMAGES, description="Global batch, in images.")
+    lr_schedule: Literal["cosine", "step"] = Field(
+        default="cosine",
+        description="cosine falls from lr to final_lr; step is lr, times lr_drop_factor after each of lr_drops.",
+    )
     lr: float = Field(default=0.02, gt=0, description="Highest learning rate, for a batch of `lr_batch_size`.")
-    final_lr: float = Field(default=0.0001, ge=0, description="Last learning rate, for a batch of `lr_batch_size`.")
+    final_lr: float = Field(
+        default=0.0001, ge=0, description="Last learning rate of the cosine, for a batch of `lr_batch_size`."
+    )
+    lr_drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(2 / 3, 11 / 12),
+        max_length=100,
+        description="Where the rate steps down, as shares of all epochs: by default after 16 and 22 of 24.",
+    )
+    lr_drop_factor: float = Field(default=0.1, gt=0, lt=1, description="What the rate is multiplied by there.")
     lr_batch_size: int | None = Field(
         default=16,
         ge=1,
@@ -55,8 +73,10 @@ class _Schedule(Settings):
 
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
-        if self.final_lr > self.lr:
+        if self.lr_schedule == "cosine" and self.final_lr > self.lr:
             raise ValueError(f"final_lr: {self.final_lr} is more than lr, {self.lr}; the rate only falls")
+        if list(self.lr_drops) != sorted(set(self.lr_drops)):
+            raise ValueError(f"lr_drops: {list(self.lr_drops)} do not rise; give the shares in order, each once")
         return self
 
     def merged(self, changes: Mapping[str, Any]) -> Self:
@@ -69,19 +89,43 @@ class _Schedule(Settings):
 
 
 class TrainingSettings(_Schedule):
-    """One training: SGD with a warm-up and a cosine, per step (SP-NAS, section 3.3)."""
+    """One training: SGD with a warm-up and a cosine, per step (SP-NAS, section 3.3), or steps (section 4.1)."""
 
     normalization: Normalization = Field(
         default="batch",
         description="batch, sync (over all ranks; batch where there is one), frozen (statistics and scales "
         "kept) or group. Detector batches of 1 want frozen or group.",
     )
+    scales: tuple[Scale, Scale] | None = Field(
+        default=None,
+        description="Each training image of a detector is resized once more, by a factor drawn between these two: 0.8 "
+        "and 1.2 for COCO in the paper. null leaves it.",
+    )
+    aspect_groups: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="A detector's batches hold images of like width over height, so that little of them is padding: 2 "
+        "parts wide from tall ones, more part finer, 1 takes all together.",
+    )
+
+    @model_validator(mode="after")
+    def _check_scales(self) -> Self:
+        if self.scales is not None and self.scales[0] > self.scales[1]:
+            raise ValueError(f"scales: {self.scales[0]} is more than {self.scales[1]}; give the smaller one first")
+        return self
 
 
 class DetectorSettings(Settings):
-    """A Faster R-CNN on torchvision's parts. Sizes are pixels of the resized image."""
+    """A Faster or Cascade R-CNN with FPN on torchvision's parts. Sizes are pixels of the resized image."""
 
-    kind: Literal["faster_rcnn"] = Field(default="faster_rcnn", description="The type of detector.")
+    kind: Literal["faster_rcnn", "cascade_rcnn"] = Field(
+        default="faster_rcnn", description="The type of detector: faster_rcnn, or cascade_rcnn (three box heads)."
+    )
+    mask: bool = Field(
+        default=_SHAPE.mask,
+        description="Predict masks beside boxes (Mask R-CNN, Cascade Mask R-CNN); the data must have some.",
+    )
     pyramid_channels: int = Field(
         default=_SHAPE.pyramid_channels, ge=1, le=4096, description="Channels of every pyramid level."
     )
@@ -102,6 +146,15 @@ class DetectorSettings(Settings):
     )
     roi_sampling_ratio: int = Field(
         default=_SHAPE.roi_sampling_ratio, ge=1, le=32, description="Samples per side and bin of RoIAlign."
+    )
+    mask_channels: int = Field(
+        default=_SHAPE.mask_channels, ge=1, le=4096, description="Width of the mask head's convolutions."
+    )
+    mask_roi_size: int = Field(
+        default=_SHAPE.mask_roi_size,
+        ge=1,
+        le=128,
+        description="Side of the map RoIAlign gives the mask head; masks are twice as large.",
     )
     canonical_scale: int = Field(
         default=_SHAPE.canonical_scale,
@@ -154,29 +207,36 @@ class DetectorSettings(Settings):
 
 
 class _Cached(Settings):
+    family: ClassVar[MetricFamily] = "coco"
+    """The metrics that detectors are judged by on these data."""
+
     cache_bytes: int = Field(
         default=2**30,
         ge=0,
         description="Resized images are kept in memory, as bytes, until this many are used; per worker, by the "
         "data set's two splits together.",
     )
+    cache_dir: Name | None = Field(
+        default=None,
+        description="A folder on a fast disk where resized images are kept, as bytes, for all later runs; several "
+        "workers may share it. About 3 bytes for each pixel; the last GiB of the disk is left free. null keeps none.",
+    )
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether objects have masks, as a detector with masks needs."""
+        return False
 
 
-class VocData(_Cached):
-    """Boxes in Pascal VOC layout: `root`/{JPEGImages,Annotations,ImageSets/Main/SPLIT.txt}.
+class AnnotatedData(_Cached):
+    """Images and boxes on disk, whatever the format."""
 
-    A split ``train`` is read from `root` itself, ``VOC2007/trainval`` from the folder `root`/VOC2007.
-    """
-
-    format: Literal["voc"] = Field(description="The layout.")
-    root: Name = Field(description="The folder with JPEGImages, or with VOC2007, VOC2012 and so on.")
-    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
-    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+    root: Name = Field(description="The folder of the data; no file outside of it is named by it or its lists.")
     classes: tuple[Name, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Names of the classes in order; null takes the sorted names found in the annotations. "
-        "Boxes of classes that are not listed are left out and counted.",
+        description="Names of the classes in order; null takes all that the format or its files have. Boxes of classes "
+        "that are not listed are left out and counted.",
     )
     short_side: int = Field(default=600, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
     long_side: int = Field(
@@ -188,16 +248,21 @@ class VocData(_Cached):
     std: tuple[Deviation, Deviation, Deviation] = Field(
         default=IMAGENET_STD, description="Standard deviation of each channel."
     )
+    empty_images: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Whether images without a box are left out of training and counted, or trained on. Evaluation "
+        "takes all.",
+    )
     invalid_boxes: Literal["drop", "refuse"] = Field(
         default="drop",
-        description="What is done with boxes of no area or outside their image, and with images that have "
-        "no box: drop leaves them out and counts them, refuse stops at the first.",
+        description="What is done with boxes and images that are broken: drop leaves them out and counts them, refuse "
+        "stops at the first.",
     )
     max_invalid_share: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="More than this share of invalid boxes or images is refused anyway.",
+        description="More than this share of broken boxes or images is refused anyway.",
     )
 
     @model_validator(mode="after")
@@ -207,6 +272,80 @@ class VocData(_Cached):
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes: a name is listed twice in {', '.join(self.classes)}")
         return self
+
+
+class VocData(AnnotatedData):
+    """Boxes in Pascal VOC layout: `root`/{JPEGImages,Annotations,ImageSets/Main/SPLIT.txt}.
+
+    A split ``train`` is read from `root` itself, ``VOC2007/trainval`` from the folder `root`/VOC2007.
+    """
+
+    family: ClassVar[MetricFamily] = "voc"
+
+    format: Literal["voc"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+
+
+class CocoData(AnnotatedData):
+    """Boxes in COCO layout: `root`/annotations/instances_SPLIT.json and the images in `root`/SPLIT."""
+
+    format: Literal["coco"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train2017",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val2017",), min_length=1, description="Splits to evaluate on.")
+    annotations: Name = Field(
+        default="annotations/instances_{split}.json",
+        description="A split's annotations, below root; {split} is its name.",
+    )
+    images: Name = Field(default="{split}", description="The folder of a split's images, below root.")
+    masks: bool = Field(default=False, description="Read segmentations, too, for a detector with masks.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=800, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether segmentations are read."""
+        return self.masks
+
+
+class EcpData(AnnotatedData):
+    """EuroCity Persons: `root`/{day,night}/{img,labels}/SPLIT/CITY/NAME.{png,json}."""
+
+    family: ClassVar[MetricFamily] = "ecp"
+
+    format: Literal["ecp"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(
+        default=("day/train",), min_length=1, description="Splits to train on, each as TIME/SPLIT."
+    )
+    val: tuple[Name, ...] = Field(
+        default=("day/val",), min_length=1, description="Splits to evaluate on, each as TIME/SPLIT."
+    )
+    rider_boxes: Literal["whole", "person"] = Field(
+        default="whole",
+        description="whole: a rider's box goes around what it rides, too, as the benchmark judges riders; person: "
+        "around the person.",
+    )
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=1024, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
+    long_side: int = Field(
+        default=1920, ge=16, le=MAX_SIDE, description="... or less, so that the longer one is at most this."
+    )
+
+
+class BddData(AnnotatedData):
+    """BDD100K's detection labels, of any release: `root`/labels/det_20/det_SPLIT.json, `root`/images/100k/SPLIT."""
+
+    format: Literal["bdd"] = Field(description="The layout.")
+    train: tuple[Name, ...] = Field(default=("train",), min_length=1, description="Splits to train on.")
+    val: tuple[Name, ...] = Field(default=("val",), min_length=1, description="Splits to evaluate on.")
+    labels: Name = Field(
+        default="labels/det_20/det_{split}.json",
+        description="A split's labels, below root: a file, or a folder of them; {split} is its name. Those of 2018 are "
+        "labels/bdd100k_labels_images_{split}.json.",
+    )
+    images: Name = Field(default="images/100k/{split}", description="The folder of a split's images, below root.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    short_side: int = Field(default=720, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
 
 
 class _Shapes(_Cached):
@@ -239,6 +378,11 @@ class ShapesData(_Shapes):
     max_clutter: int = Field(default=2, ge=0, le=1000, description="Most grey lines drawn behind the objects.")
     max_occluders: int = Field(default=1, ge=0, le=1000, description="Most grey bars drawn over the objects.")
 
+    @property
+    def has_masks(self) -> bool:
+        """They have."""
+        return True
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.max_radius < self.min_radius:
@@ -265,6 +409,10 @@ class ImageFolderData(_Cached):
     root: Name = Field(description="The folder that holds the splits.")
     train: Name = Field(default="train", description="Split to train on.")
     val: Name = Field(default="val", description="Split to evaluate on.")
+    check_images: bool = Field(default=True, description=_CHECK_IMAGES)
+    max_invalid_share: float = Field(
+        default=0.05, ge=0, le=1, description="More than this share of broken images is refused."
+    )
     image_size: int = Field(
         default=224, ge=16, le=MAX_SIDE, description="Side of the square crop a network sees, in pixels."
     )
@@ -276,7 +424,7 @@ class ImageFolderData(_Cached):
     )
 
 
-DetectionDataSettings = Annotated[VocData | ShapesData, Field(discriminator="format")]
+DetectionDataSettings = Annotated[VocData | CocoData | EcpData | BddData | ShapesData, Field(discriminator="format")]
 ClassificationDataSettings = Annotated[ImageFolderData | ShapesClassification, Field(discriminator="format")]
 
 

@@ -41,7 +41,8 @@ def check_start_weights(weights: str, spec: NetworkSpec, *, key: str = "start.we
     if weights == "torchvision:resnext101":
         raise ValueError(
             f"{key}: torchvision has no ResNeXt-101 32x4d, which XB stands for (only 32x8d and 64x4d); use "
-            "torchvision:resnext50 or a file with such weights"
+            "torchvision:resnext50, or a file with such weights under torchvision's names, as timm's "
+            "resnext101_32x4d has them"
         )
     if weights.startswith("torchvision:"):
         network = TORCHVISION.get(weights)

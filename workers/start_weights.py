@@ -7,6 +7,7 @@ tensors.
 import io
 import json
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -17,9 +18,12 @@ from torchvision.models.detection import FasterRCNN
 from models.architecture import NetworkSpec
 from models.backbone import Backbone, load_torchvision_weights
 from models.blob import unpack
-from models.inheritance import load_weights
+from models.inheritance import load_weights, misfits
 from workers.start_names import TORCHVISION, check_start_weights
 from workers.task import CandidateFailure
+
+VERSION = "IMAGENET1K_V1"
+"""Of torchvision's weights: those trained as in the ResNet paper, which all its networks have."""
 
 
 def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | None) -> tuple[str, ...]:
@@ -45,37 +49,45 @@ def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | N
     body = detector.backbone.body
     assert isinstance(body, Backbone)
     if weights in TORCHVISION:
-        load_torchvision_weights(body, _download(weights))
+        load_torchvision_weights(body, _torchvisions(weights))
         return ("neck and heads are fresh",)
     state = _read(Path(weights), spec)
     if any(key.startswith("layer1.") for key in state):
         load_torchvision_weights(body, state)
         return ("neck and heads are fresh",)
     if any(key.startswith("backbone.body.") for key in state):
-        return tuple(f"{name} is fresh" for name in load_weights(detector, state))
+        return tuple(misfits(detector, load_weights(detector, state)))
     load_weights(body, state)
     return ("neck and heads are fresh",)
 
 
-def _download(weights: str) -> dict[str, Tensor]:
+def _torchvisions(weights: str) -> dict[str, Tensor]:
+    """A state dict of torchvision's, from where torch keeps what it has downloaded, or from the internet."""
     name = TORCHVISION[weights].model
+    url = get_model_weights(name)[VERSION].url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hash_prefix = path.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(url, str(path), hash_prefix, progress=False)
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise CandidateFailure(
+                f"start.weights: {weights!r} could not be downloaded ({error}); copy {url} to {path} on every node, or "
+                f"give start.weights a file that holds torchvision's {name} state_dict"
+            ) from error
     try:
-        state: dict[str, Tensor] = get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(
-            progress=False, check_hash=True
-        )
-    except (OSError, RuntimeError) as error:
+        return _tensors(path)
+    except ValueError as error:
         raise CandidateFailure(
-            f"start.weights: {weights!r} could not be downloaded ({error}); give start.weights a file that "
-            f"holds torchvision's {name} state_dict, or give this machine access to the internet"
+            f"start.weights: {path}, where torch keeps {weights}, is broken; remove it, and it is downloaded again"
         ) from error
-    return state
 
 
 def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
-    data = path.read_bytes()
     if path.suffix == ".safetensors":
         try:
-            state, metadata = unpack(data)
+            state, metadata = unpack(path.read_bytes())
             stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
         except (ValueError, RecursionError) as error:
             raise ValueError(f"start.weights: {path} is broken ({error}); write or copy it again") from error
@@ -86,6 +98,12 @@ def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
                 f"({spec.stem}, {spec.base_channels}, {spec.shortcuts}); start from what stands in the file"
             )
         return state
+    return _tensors(path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """A state dict saved by torch."""
+    data = path.read_bytes()
     try:
         _refuse_compression(data)
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -37,6 +37,7 @@ class NodeSettings:
         max_stages: levels of the pyramid.
         num_ranks: processes that train together on each node, one for each GPU.
         has_gpus: whether they may use the GPUs that they see.
+        num_loaders: threads that read images ahead for each of them; 0 reads when they are wanted.
         trainer: what its ranks train with, as module:class; see `workers.rank.Trainer`.
     """
 
@@ -47,6 +48,7 @@ class NodeSettings:
     max_stages: int
     num_ranks: int = 1
     has_gpus: bool = True
+    num_loaders: int = 0
     trainer: str = NETWORK_TRAINER
 
 
@@ -90,7 +92,7 @@ class Task:
         index: the job's index in the search.
         attempt: counts the tries of this job, from 0.
         epoch: the journal's epoch of the driver that sent it.
-        kind: the job's kind, such as ``train_detector`` or ``pretrain``.
+        kind: the job's kind, such as ``train_detector``, ``pretrain`` or ``evaluate``.
         spec: the network to train.
         morphs: what makes `spec` out of the parent's.
         training: the schedule.
@@ -163,8 +165,9 @@ class TrainingResult:
     """What a training came to.
 
     Attributes:
-        metrics: fractions from 0 to 1, as ``AP``, ``AP50`` or ``top1``.
-        weights: a blob of `models.blob`; its metadata say spec, kind, metrics' class names.
+        metrics: fractions from 0 to 1, as ``AP``, ``AP50`` or ``top1``; and an evaluation's ``images_per_second`` and
+            ``latency_ms``.
+        weights: a blob of `models.blob`; its metadata say spec, kind, metrics' class names. Empty where none are made.
         peak_memory_bytes: the most memory in use, of the device on CUDA and of the process on CPU.
         notes: what an operator should know, such as layers that had to be fresh.
     """

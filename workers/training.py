@@ -1,12 +1,15 @@
-"""What a rank does with its tasks: trains detectors and pretrains backbones.
+"""What a rank does with its tasks: trains and evaluates detectors, pretrains backbones.
 
-Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache.
+Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache, and who reads
+ahead in them.
 """
 
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
+from workers.data.loading import Loaders
 from workers.detection import train_detector
+from workers.evaluation import evaluate
 from workers.rank import Blob, Checkpoints
 from workers.task import NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
 from workers.world import World, joined
@@ -18,6 +21,7 @@ class NetworkTrainer:
     def __init__(self, settings: NodeSettings) -> None:
         """Keep the settings."""
         self._settings = settings
+        self._loaders = Loaders(settings.num_loaders)
         self._detection_data: DetectionData | None = None
         self._classification_data: ClassificationData | None = None
 
@@ -67,9 +71,22 @@ class NetworkTrainer:
                 on_progress=on_progress,
                 should_stop=should_stop,
                 world=world,
+                loaders=self._loaders,
             )
         if self._detection_data is None:
             self._detection_data = open_detection_data(settings.data)
+        if task.kind == "evaluate":
+            return evaluate(
+                task,
+                data=self._detection_data,
+                detector=settings.detector,
+                max_stages=settings.max_stages,
+                parent=parent,
+                on_progress=on_progress,
+                should_stop=should_stop,
+                world=world,
+                loaders=self._loaders,
+            )
         return train_detector(
             task,
             data=self._detection_data,
@@ -81,4 +98,5 @@ class NetworkTrainer:
             on_progress=on_progress,
             should_stop=should_stop,
             world=world,
+            loaders=self._loaders,
         )

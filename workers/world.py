@@ -7,16 +7,14 @@ Invariant: every rank calls the same methods of its `World` in the same order; w
 loss is not finite) all get to know at the same step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,7 +22,7 @@ from models.blocks import SynchronizedBatchNorm
 from workers.task import Place
 
 Shared = TypeVar("Shared")
-Scalar = TypeVar("Scalar", bound=np.generic)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class World:
         """Whether it is the one that reports, stores and decides."""
         return self.rank == 0
 
-    def share(self, batch: NDArray[Scalar]) -> NDArray[Scalar]:
+    def share(self, batch: Sequence[Item]) -> Sequence[Item]:
         """This rank's part of a batch, whose length the number of ranks divides."""
         assert len(batch) % self.size == 0, f"{self.size} ranks can't share a batch of {len(batch)} evenly"
         length = len(batch) // self.size

@@ -26,11 +26,12 @@ class Job:
 
     Attributes:
         index: its place in the order of decisions, from 0.
-        kind: what a worker does: ``train_detector``, ``pretrain`` or ``train_full``.
+        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_full`` or ``evaluate``.
         role: what it is for the search: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``,
-            ``refresh`` or ``final``.
-        phase: ``serial``, ``parallel`` or ``final``.
-        round: the serial level's round, from 1; later phases keep the last one's.
+            ``refresh``, ``final`` or ``evaluation``.
+        phase: ``serial``, ``parallel`` or ``final`` in a search; beside searches ``train``, ``evaluate`` or
+            ``pretrain``.
+        round: the serial level's round, from 1; later phases keep the last one's, beside searches it is 0.
         spec: the network it trains.
         parent: the job whose weights it starts from, if any.
         morphs: what makes `spec` of the parent's spec.
@@ -175,8 +176,8 @@ class SearchState:
     """All that the search remembers; see the module's invariant.
 
     Attributes:
-        phase: ``serial``, ``parallel`` or ``final``.
-        round: the serial level's round, from 1.
+        phase: as the jobs have it.
+        round: likewise.
         counter: candidates since the last improvement.
         num_candidates: candidates decided in this round or level.
         known: encodings of this round or level, pending ones included.
@@ -244,6 +245,14 @@ class Algorithm(Protocol):
     def settings(self) -> SearchSettings:
         """What it was made from."""
 
+    @property
+    def title(self) -> str:
+        """What it does, for who watches it: ``search from BB(11,d1,d1,d1)``."""
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The training recipes that its jobs may have."""
+
     def initial(self) -> SearchState:
         """The state before the first decision."""
 
@@ -258,6 +267,11 @@ class Algorithm(Protocol):
 
     def tell(self, state: SearchState, outcome: Outcome) -> None:
         """Take the outcome of the pending job with the lowest index."""
+
+
+def failure(job: Job, outcome: Outcome) -> str:
+    """A failed job in words."""
+    return f"job {job.index} ({job.role}, {job.spec.architecture}) failed: {outcome.error}"
 
 
 def generator_of(seed: int, index: int) -> np.random.Generator:

@@ -20,6 +20,7 @@ from orchestrator.search.protocol import (
     Member,
     Outcome,
     SearchState,
+    failure,
 )
 from orchestrator.search.serial import SerialLevel
 from orchestrator.search.settings import SearchSettings
@@ -30,6 +31,22 @@ class SpNas:
     """The search algorithm of SP-NAS."""
 
     settings: SearchSettings
+
+    @property
+    def title(self) -> str:
+        """What it does."""
+        return f"search from {self.settings.start.architecture}"
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Those of its levels, of what comes before and after, and of reignition."""
+        settings = self.settings
+        optional = {
+            "parallel": settings.parallel is not None,
+            "final": settings.train_full,
+            "reignition": settings.serial.reignite or settings.pretrain_start,
+        }
+        return ("serial", "start", *(name for name, is_used in optional.items() if is_used))
 
     @cached_property
     def serial(self) -> SerialLevel:
@@ -78,7 +95,7 @@ class SpNas:
         job = state.pending[outcome.index]
         if outcome.completed:
             return None
-        what = f"job {job.index} ({job.role}, {job.spec.architecture}) failed: {outcome.error}"
+        what = failure(job, outcome)
         if job.barrier:
             return what
         in_a_row = state.failures_in_a_row.get(job.role, 0) + 1

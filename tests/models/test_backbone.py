@@ -77,11 +77,11 @@ def test_a_block_leaves_its_input_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50-32x4d"])
 def test_torchvisions_weights_give_torchvisions_features(name: str, train: bool) -> None:
-    theirs = getattr(torchvision.models, name)(weights=None)
+    theirs = torchvision.models.get_model(ZOO[name].torchvision, weights=None)
     warmed(theirs)
-    ours = build_backbone(ZOO[name], stem="resnet")
+    ours = build_backbone(name)
     load_torchvision_weights(ours, theirs.state_dict())
     layers = {f"layer{number}": f"stage{number}" for number in range(1, 5)}
     extractor = create_feature_extractor(theirs, layers).train(train)
@@ -95,7 +95,7 @@ def test_torchvisions_weights_give_torchvisions_features(name: str, train: bool)
 @pytest.mark.parametrize("normalization", ["sync", "frozen"])
 def test_torchvisions_weights_fit_other_kinds_of_batch_normalisation(normalization: str) -> None:
     theirs = torchvision.models.resnet18(weights=None)
-    ours = build_backbone(ZOO["resnet18"], stem="resnet", normalization=normalization)
+    ours = build_backbone("resnet18", normalization=normalization)
     load_torchvision_weights(ours, theirs.state_dict())
     assert torch.equal(ours.stages[3][0].norm1.running_var, theirs.layer4[0].bn1.running_var)
 
@@ -131,7 +131,7 @@ def test_torchvision_weights_of_another_network_are_refused(text: str, fields: d
 def test_a_foreign_key_is_named() -> None:
     state = torchvision.models.resnet18(weights=None).state_dict() | {"layer9.x": torch.zeros(1)}
     with pytest.raises(ValueError, match="left over layer9.x"):
-        load_torchvision_weights(build_backbone(ZOO["resnet18"], stem="resnet"), state)
+        load_torchvision_weights(build_backbone("resnet18"), state)
 
 
 def test_group_normalisation_never_norms_single_channels() -> None:

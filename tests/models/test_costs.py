@@ -62,7 +62,14 @@ def test_every_part_is_counted_by_itself(spec: NetworkSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    "num_classes, max_stages, shape", [(1, 4, {}), (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)})]
+    "num_classes, max_stages, shape",
+    [
+        (1, 4, {}),
+        (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)}),
+        (3, 4, {"mask": True, "mask_channels": 6, "mask_roi_size": 4}),
+        (3, 4, {"kind": "cascade_rcnn"}),
+        (3, 4, {"kind": "cascade_rcnn", "mask": True, "mask_channels": 6}),
+    ],
 )
 def test_a_detectors_parameters_are_counted_without_building_it(
     num_classes: int, max_stages: int, shape: dict[str, Any]
@@ -74,49 +81,49 @@ def test_a_detectors_parameters_are_counted_without_building_it(
 
 
 def test_subnet_costs_are_what_the_parallel_search_needs() -> None:
-    spec = NetworkSpec.fresh(ZOO["spnet_bdd"].serial)
+    spec = NetworkSpec.fresh(ZOO["spnet-bdd"].architecture.serial)
     macs = subnet_macs(spec, 224, 224)
     weights = [1 / value for value in macs]
     shares = [round(weight / sum(weights), 2) for weight in weights]
     assert shares == [0.01, 0.01, 0.01, 0.03, 0.13, 0.8]
-    assert macs == subnet_macs(NetworkSpec.fresh(ZOO["spnet_bdd"]), 224, 224)
+    assert macs == subnet_macs(ZOO["spnet-bdd"].spec, 224, 224)
 
 
 @pytest.mark.parametrize(
-    ("name", "macs", "parameters", "published_gmacs", "tolerance"),
+    ("name", "macs", "parameters", "tolerance"),
     [
-        ("spnet_voc", 5_547_659_264, 55_637_928, 5.5, 0.01),
-        ("spnet_ecp", 14_064_943_104, 63_206_568, 14.1, 0.01),
-        ("spnet_bdd", 13_719_699_456, 87_766_952, 13.8, 0.01),
-        ("spnet_coco", 9_483_517_952, 102_827_432, 9.5, 0.01),
-        ("spnet_coco_xb", 9_077_293_056, 55_509_416, 8.8, 0.035),
+        ("spnet-voc", 5_547_659_264, 55_637_928, 0.01),
+        ("spnet-ecp", 14_064_943_104, 63_206_568, 0.01),
+        ("spnet-bdd", 13_719_699_456, 87_766_952, 0.01),
+        ("spnet-coco-bnb", 9_483_517_952, 102_827_432, 0.01),
+        ("spnet-coco-xb", 9_077_293_056, 55_509_416, 0.035),
     ],
 )
 def test_the_searched_networks_cost_what_the_supplement_says(
-    name: str, macs: int, parameters: int, published_gmacs: float, tolerance: float
+    name: str, macs: int, parameters: int, tolerance: float
 ) -> None:
-    costs = backbone_costs(NetworkSpec.fresh(ZOO[name].serial), 224, 224, num_classes=1000)
+    costs = backbone_costs(NetworkSpec.fresh(ZOO[name].architecture.serial), 224, 224, num_classes=1000)
     assert (costs.macs, costs.parameters) == (macs, parameters)
-    assert costs.macs / 1e9 == pytest.approx(published_gmacs, rel=tolerance)
+    assert costs.macs / 1e9 == pytest.approx(ZOO[name].published_gflops, rel=tolerance)
 
 
 @pytest.mark.parametrize(
     ("name", "macs"),
     [
-        ("spnet_voc", 5_625_253_888),
-        ("spnet_ecp", 28_682_616_832),
-        ("spnet_bdd", 31_728_467_968),
-        ("spnet_coco", 10_899_685_376),
-        ("spnet_coco_xb", 23_116_709_888),
+        ("spnet-voc", 5_625_253_888),
+        ("spnet-ecp", 28_682_616_832),
+        ("spnet-bdd", 31_728_467_968),
+        ("spnet-coco-bnb", 10_899_685_376),
+        ("spnet-coco-xb", 23_116_709_888),
     ],
 )
 def test_the_parallel_networks_cost_what_they_did(name: str, macs: int) -> None:
-    assert backbone_costs(NetworkSpec.fresh(ZOO[name]), 224, 224, num_classes=1000).macs == macs
+    assert backbone_costs(ZOO[name].spec, 224, 224, num_classes=1000).macs == macs
 
 
 def test_the_coco_networks_differ_from_resnet101_as_in_table_3() -> None:
     def with_laterals(name: str) -> int:
-        spec = NetworkSpec.fresh(ZOO[name])
+        spec = ZOO[name].spec
         sizes = [(-(-800 // stride), -(-1333 // stride)) for stride in (4, 8, 16, 32)]
         laterals = (
             channels * 256 * height * width
@@ -124,7 +131,7 @@ def test_the_coco_networks_differ_from_resnet101_as_in_table_3() -> None:
         )
         return backbone_costs(spec, 800, 1333).macs + sum(laterals)
 
-    for name, published in (("spnet_coco", 391.1 - 323.3), ("spnet_coco_xb", 654.5 - 323.3)):
+    for name, published in (("spnet-coco-bnb", 391.1 - 323.3), ("spnet-coco-xb", 654.5 - 323.3)):
         difference = (with_laterals(name) - with_laterals("resnet101")) / 1e9
         assert difference == pytest.approx(published, rel=0.025)
 
@@ -136,12 +143,12 @@ def test_the_coco_networks_differ_from_resnet101_as_in_table_3() -> None:
         ("resnet34", 3_663_761_408, 21_797_672),
         ("resnet50", 4_089_184_256, 25_557_032),
         ("resnet101", 7_801_405_440, 44_549_160),
-        ("resnext50_32x4d", 4_230_479_872, 25_028_904),
-        ("resnext101_32x4d", 7_969_996_800, 44_177_704),
+        ("resnext50-32x4d", 4_230_479_872, 25_028_904),
+        ("resnext101-32x4d", 7_969_996_800, 44_177_704),
     ],
 )
 def test_the_hand_made_networks_cost_what_torchvisions_do(name: str, macs: int, parameters: int) -> None:
-    costs = backbone_costs(NetworkSpec.fresh(ZOO[name], "resnet"), 224, 224, num_classes=1000)
+    costs = backbone_costs(ZOO[name].spec, 224, 224, num_classes=1000)
     assert (costs.macs, costs.parameters) == (macs, parameters)
 
 

@@ -11,7 +11,6 @@ from torchvision.models.detection._utils import BoxCoder
 
 from models import NetworkSpec, build_detector
 from models.detector_shape import DetectorShape
-from models.zoo import ZOO
 from tests.models.strategies import REPEATABLE, specs, warmed
 
 SMALL = {
@@ -158,7 +157,7 @@ def test_every_field_of_the_shape_has_its_effect() -> None:
 
 
 def test_the_defaults_are_torchvisions() -> None:
-    ours = build_detector(ZOO["resnet18"], 90, stem="resnet", base_channels=8)
+    ours = build_detector("resnet18", 90, base_channels=8)
     assert ours.roi_heads.box_head.fc6.weight.shape == (1024, 256 * 49)
     assert ours.rpn._pre_nms_top_n == {"training": 2000, "testing": 1000}
     assert len(ours.backbone.fpn.inner_blocks) == 6

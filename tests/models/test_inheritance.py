@@ -1,6 +1,7 @@
 """Morphs on weights: what is exact is exact to the last bit, what is kept is the parent's own."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,16 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
 
 from models import Architecture, NetworkSpec, blob, build_backbone, build_detector
 from models.architecture import NORMALIZATIONS
 from models.backbone import Backbone
-from models.inheritance import inherit, load_weights
+from models.detector_shape import CASCADE_RCNN, FASTER_RCNN
+from models.inheritance import inherit, load_weights, misfits
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply_all, legal_swaps
 from models.pyramid import Pyramid
 from tests.models.strategies import REPEATABLE, morph_chains, pictures, small_spec, specs, warmed
 
 SMALL = {"pyramid_channels": 4, "head_channels": 8, "roi_size": 2}
+MASKS = {"mask_channels": 4, "mask_roi_size": 3}
 EXACT_NETWORKS = ("BB(11,d1,1)", "BNB(11,d1,1)", "XB(11,d1,1)")
 both_modes = pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 
@@ -226,6 +230,73 @@ def test_class_predictors_and_laterals_that_do_not_fit_stay_fresh_and_are_named(
             assert torch.equal(own[key], before[key])
         elif not key.startswith("backbone.body."):
             assert torch.equal(own[key], parent.state_dict()[key])
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("kind", [FASTER_RCNN, CASCADE_RCNN])
+def test_the_heads_of_every_kind_of_detector_are_inherited_through_blobs_and_morphs(kind: str, mask: bool) -> None:
+    def build(spec: NetworkSpec) -> FasterRCNN:
+        return build_detector(spec, 2, kind=kind, mask=mask, max_stages=4, score_threshold=0.0, **SMALL, **MASKS)
+
+    parent = build(_spec("BB(11,d1)"))
+    warmed(parent)
+    spec = parent.backbone.body.spec
+    state, _ = blob.unpack(blob.pack(parent.state_dict(), {}))
+    morphs = (Expand(0), NewStage(), Assemble((1, 0, 2)))
+    child = build(apply_all(spec, morphs))
+    assert load_weights(child, inherit(state, spec, morphs)) == []
+    images = list(pictures(size=64))
+    with torch.no_grad():
+        for expected, found in zip(parent.eval()(images), child.eval()(images), strict=True):
+            assert len(found["boxes"]) > 0
+            _assert_equal(expected, found)
+    swapped = build(apply_all(spec, (Swap(2),)))
+    assert load_weights(swapped, inherit(state, spec, (Swap(2),))) == ["backbone.fpn.inner_blocks.0"]
+    own = swapped.state_dict()
+    _assert_equal({key: tensor for key, tensor in state.items() if key.startswith(("rpn.", "roi_heads."))}, own)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "words"),
+    [
+        (
+            {"kind": FASTER_RCNN},
+            {"kind": CASCADE_RCNN},
+            ["roi_heads.box_head is left out", "roi_heads.box_predictor is left out"]
+            + [f"roi_heads.stages.{stage}.box_{part} is fresh" for stage in range(3) for part in ("head", "predictor")],
+        ),
+        (
+            {"kind": CASCADE_RCNN},
+            {"kind": FASTER_RCNN},
+            ["roi_heads.box_head is fresh", "roi_heads.box_predictor is fresh"]
+            + [
+                f"roi_heads.stages.{stage}.box_{part} is left out"
+                for stage in range(3)
+                for part in ("head", "predictor")
+            ],
+        ),
+        ({}, {"mask": True}, ["roi_heads.mask_head is fresh", "roi_heads.mask_predictor is fresh"]),
+        ({"mask": True}, {}, ["roi_heads.mask_head is left out", "roi_heads.mask_predictor is left out"]),
+    ],
+)
+def test_heads_of_another_kind_of_detector_stay_fresh_and_are_named(
+    have: dict[str, Any], want: dict[str, Any], words: list[str]
+) -> None:
+    parent, child = (
+        build_detector(_spec("BB(1,d)"), 2, max_stages=3, **SMALL, **MASKS, **fields) for fields in (have, want)
+    )
+    before = {key: tensor.clone() for key, tensor in child.state_dict().items()}
+    assert misfits(child, load_weights(child, parent.state_dict())) == words
+    own, theirs = child.state_dict(), parent.state_dict()
+    _assert_equal({key: theirs.get(key, before[key]) for key in own}, own)
+
+
+def test_a_head_of_which_only_a_part_is_there_is_refused() -> None:
+    detector = build_detector(_spec("BB(1,d)"), 2, max_stages=3, kind=CASCADE_RCNN, **SMALL)
+    state = dict(detector.state_dict())
+    del state["roi_heads.stages.1.box_head.fc7.weight"]
+    with pytest.raises(ValueError, match=r"missing: roi_heads\.stages\.1\.box_head\.fc7\.weight"):
+        load_weights(detector, state)
 
 
 def test_levels_without_a_place_are_named() -> None:

@@ -165,6 +165,27 @@ def test_arch_refuses_a_malformed_encoding_in_one_line() -> None:
     assert answer.stderr == "architecture 'BNB(111,d111', position 12: expected '1', 'd', ',' or ')', the text ends\n"
 
 
+def test_arch_shows_a_named_network_with_its_stem() -> None:
+    named, encoded = spnas("arch", "resnet50"), spnas("arch", "BNB(111,d111,d11111,d11)", "--stem", "resnet")
+    assert named.returncode == 0
+    assert named.stdout == encoded.stdout
+    assert "stem deep" in spnas("arch", "ResNet50", "--stem", "deep").stdout
+
+
+def test_arch_lists_the_names() -> None:
+    listed = spnas("arch")
+    assert listed.returncode == 0
+    assert listed.stdout == spnas("arch", "--list").stdout
+    assert all(name in listed.stdout for name in ("resnet18", "resnext101-32x4d", "spnet-coco-xb"))
+
+
+def test_arch_refuses_an_unknown_name_with_the_nearest() -> None:
+    answer = spnas("arch", "spnet-foc")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("architecture 'spnet-foc': ") and answer.stderr.count("\n") == 1
+    assert "the nearest is spnet-voc" in answer.stderr
+
+
 @pytest.mark.parametrize("command", ["status", "stop"])
 def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path) -> None:
     answer = spnas(command, tmp_path)

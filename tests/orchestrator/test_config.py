@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.config import RunConfig, differences, load_config, may_change, parse_config
+from orchestrator.config import FleetConfig, RunConfig, differences, load_config, may_change, parse_config
 from orchestrator.errors import UserError
+from tests.orchestrator.tiny import tiny_config
 from workers.settings import TrainingSettings
 
 RECIPES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -96,9 +97,9 @@ def test_an_unknown_key_is_answered_with_a_known_one(changes: dict[str, Any], li
         ({"final": {"epochs": "x"}}, "final.epochs: 'x': input should be a valid integer"),
         ({"detector.anchor_ratios": [1, -1]}, "detector.anchor_ratios.1: -1: input should be greater than 0"),
         ({"budget.deadline": "soon"}, "budget.deadline: 'soon': input should be a valid datetime"),
-        ({"data.format": "voq"}, "data.format: 'voq' is unknown; use one of shapes, voc"),
-        ({"data": {"root": "x"}}, "data.format: missing; use one of shapes, voc"),
-        ({"algorithm": "spans"}, "algorithm: 'spans': input should be 'spnas'"),
+        ({"data.format": "voq"}, "data.format: 'voq' is unknown; use one of bdd, coco, ecp, shapes, voc"),
+        ({"data": {"root": "x"}}, "data.format: missing; use one of bdd, coco, ecp, shapes, voc"),
+        ({"algorithm": "spans"}, "algorithm: 'spans': input should be 'spnas', 'train', 'evaluate' or 'pretrain'"),
     ],
 )
 def test_a_wrong_value_is_answered_with_the_key_the_value_and_what_would_be_right(
@@ -150,7 +151,7 @@ def test_a_malformed_encoding_is_answered_with_its_position(encoding: str, posit
         ),
         (
             {"start.architecture": "BB(11,d1,d1,d1)+(0,0,0,1)"},
-            "start: architecture BB(11,d1,d1,d1)+(0,0,0,1) has subnets; a search starts from a serial network",
+            "start.architecture: BB(11,d1,d1,d1)+(0,0,0,1) has subnets; a search starts from a serial network",
         ),
         (
             {"serial.max_gflops": 0.01},
@@ -185,6 +186,16 @@ def test_a_start_outside_the_limits_is_refused(changes: dict[str, Any], line: st
             "training.normalization: 'batch' does not work with the parallel recipe's batch_size 1; use frozen or",
         ),
         ({"objective.metric": "AP60"}, "objective.metric: 'AP60' is none of AP, AP50, AP75, "),
+        ({"objective.metric": "LAMR"}, "objective.metric: 'LAMR' is none of AP, AP50, AP75, "),
+        ({"objective.metric": "masks/AP"}, "objective.metric: 'masks/AP' is none of AP, AP50, AP75, "),
+        (
+            {"data": {"format": "voc", "root": "x"}, "detector.mask": True},
+            "detector.mask: true, but the data (voc) have no masks; COCO's have, with data.masks: true",
+        ),
+        (
+            {"data": {"format": "ecp", "root": "x"}, "objective.metric": "LAMR"},
+            "objective.mode: 'max' is not what LAMR is good for; use min",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_answered(changes: dict[str, Any], line: str) -> None:
@@ -313,6 +324,12 @@ def test_a_resolved_config_is_the_same_config(tmp_path: Path) -> None:
     assert differences(loaded, given) == {}
 
 
+def test_loaders_take_the_cpus_that_the_trainings_leave() -> None:
+    assert FleetConfig(gpus_per_worker=8, cpus_per_worker=64).num_loaders == 7
+    assert FleetConfig(gpus_per_worker=8, cpus_per_worker=4).num_loaders == FleetConfig().num_loaders == 0
+    assert FleetConfig(loaders_per_rank=3).num_loaders == 3
+
+
 def test_differences_name_the_keys_with_both_values() -> None:
     old = config({"final": {"epochs": 24}})
     new = config({"serial.n_stuck": 5, "fleet.num_workers": 3, "final": None, "parallel.training": {"batch_size": 8}})
@@ -356,3 +373,17 @@ def test_what_the_history_depends_on_may_not_change(key: str) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_repository_loads(path: Path) -> None:
     load_config(path)
+
+
+def test_a_named_start_brings_its_stem_unless_one_is_given() -> None:
+    def start(**values: Any) -> tuple[str, str]:
+        config = tiny_config(start={"architecture": "resnet18", **values}, serial={"max_blocks": 60})
+        return config.start.architecture, config.start.stem
+
+    assert start() == ("BB(11,d1,d1,d1)", "resnet")
+    assert start(stem="deep") == ("BB(11,d1,d1,d1)", "deep")
+
+
+def test_a_start_of_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="start.architecture: architecture 'resnet17': .* the nearest is resnet18"):
+        tiny_config(start={"architecture": "resnet17"})

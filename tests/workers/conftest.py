@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from models.architecture import Architecture, NetworkSpec
+from tests import small_data
 from workers.data import open_detection_data
 from workers.data.interface import DetectionData
 from workers.settings import DetectorSettings, ShapesData, TrainingSettings
@@ -69,24 +70,10 @@ WriteVoc = Callable[..., Path]
 
 @pytest.fixture
 def write_voc(tmp_path: Path) -> WriteVoc:
-    """Writes images of 40 x 30 pixels with boxes given as name, xmin, ymin, xmax, ymax, and a list of them."""
+    """`tests.small_data.write_voc` into an empty folder, which it gives."""
 
-    def write(
-        split: str, images: dict[str, Sequence[Box]], *, folder: str = ".", difficult: Sequence[str] = ()
-    ) -> Path:
-        home = tmp_path / folder
-        for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
-            (home / name).mkdir(parents=True, exist_ok=True)
-        for number, (image_id, boxes) in enumerate(images.items()):
-            Image.new("RGB", (40, 30), (number, 100, 200)).save(home / "JPEGImages" / f"{image_id}.jpg")
-            objects = "".join(
-                f"<object><name>{name}</name><difficult>{int(name in difficult)}</difficult>"
-                f"<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
-                for name, x1, y1, x2, y2 in boxes
-            )
-            xml = f"<annotation><path>/nowhere/{image_id}.jpg</path>{objects}</annotation>"
-            (home / "Annotations" / f"{image_id}.xml").write_text(xml)
-        (home / "ImageSets/Main" / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in images))
+    def write(split: str, images: dict[str, Sequence[Box]], **more: Any) -> Path:
+        small_data.write_voc(tmp_path, split, images, **more)
         return tmp_path
 
     return write

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from workers.data import check_classification_data, open_classification_data
+from workers.data.image_files import TORN
 from workers.settings import ImageFolderData
 
 
@@ -67,6 +68,46 @@ def test_a_broken_image_is_named(root: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError):
         data.train.image(1)
+
+
+def test_broken_images_are_left_out_and_counted_or_refused(root: Path) -> None:
+    torn = root / "train/pear/1.png"
+    torn.write_bytes(torn.read_bytes()[:60])
+    data = open_classification_data(settings(root, max_invalid_share=0.2))
+    assert [data.train.label(index) for index in range(len(data.train))] == [0, 0, 0, 1, 1]
+    assert data.report.class_counts == (4, 3)
+    assert [str(problem) for problem in data.report.problems] == [f"1 x {TORN}: pear/1.png"]
+    with pytest.raises(
+        ValueError, match=r"^reignition\.data\.max_invalid_share: 1 of 8 images are broken, more than 0\.05"
+    ):
+        check_classification_data(settings(root))
+    assert len(open_classification_data(settings(root, check_images=False)).train) == 6
+
+
+def test_a_split_of_broken_images_alone_is_refused(root: Path) -> None:
+    for name in ("apple", "pear"):
+        (root / "val" / name / "0.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"^reignition\.data\.val: no image is left \(2 x missing or unreadable image"):
+        check_classification_data(settings(root, max_invalid_share=1))
+
+
+def test_imagenets_folders_are_read_as_they_come_unpacked(tmp_path: Path) -> None:
+    home = tmp_path / "ILSVRC/Data/CLS-LOC"
+    for split in ("train", "val"):
+        for name in ("n01440764", "n02105855"):
+            (home / split / name).mkdir(parents=True)
+            Image.new("CMYK", (40, 30)).save(home / split / name / f"{name}_1.JPEG", "JPEG")
+            Image.new("RGB", (40, 30)).save(home / split / name / f"{name}_2.JPEG", "PNG")  # there is one such
+    changes = {"train": "ILSVRC/Data/CLS-LOC/train", "val": "ILSVRC/Data/CLS-LOC/val"}
+    data = open_classification_data(settings(tmp_path, **changes))
+    assert data.class_names == ("n01440764", "n02105855") and len(data.val) == 4
+    assert data.val.image(0).shape == data.val.image(1).shape == (3, 32, 32)
+    for path in (home / "val").glob("*/*"):
+        path.rename(home / "val" / path.name)
+    for folder in ("n01440764", "n02105855"):
+        (home / "val" / folder).rmdir()
+    with pytest.raises(ValueError, match=r"CLS-LOC/val has 0 folders; .* side by side, as ImageNet's"):
+        check_classification_data(settings(tmp_path, **changes))
 
 
 def test_a_folder_that_can_not_be_read_is_refused_by_the_check(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

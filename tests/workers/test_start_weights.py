@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision.models
+from safetensors.torch import save_file
+from torchvision.models.resnet import Bottleneck
 
 from models.architecture import Architecture, NetworkSpec
 from models.blob import pack
 from models.detectors import build_detector
-from workers import start_weights
 from workers.start_names import TORCHVISION, check_start_weights
 from workers.start_weights import load_start_weights
 from workers.task import CandidateFailure
@@ -97,15 +98,54 @@ def test_a_broken_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None
         load_start_weights(small(), SMALL, str(path))
 
 
-def test_weights_that_can_not_be_downloaded_fail_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Offline:
-        def __getitem__(self, name: str) -> "Offline":
-            return self
+def test_a_safetensors_file_with_torchvisions_names_is_taken_over(tmp_path: Path) -> None:
+    theirs = torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1], groups=32, width_per_group=4).state_dict()
+    save_file(theirs, tmp_path / "resnext.safetensors", metadata={"format": "pt"})
+    spec = NetworkSpec.fresh(Architecture.parse("XB(1,d,d,d)"), "resnet", 64)
+    detector = build_detector(spec, 2, max_stages=4, pyramid_channels=8, head_channels=8)
+    notes = load_start_weights(detector, spec, str(tmp_path / "resnext.safetensors"))
+    assert notes == ("neck and heads are fresh",)
+    own = detector.backbone.body.state_dict()
+    assert torch.equal(own["stages.3.0.conv2.weight"], theirs["layer4.0.conv2.weight"])
 
-        def get_state_dict(self, **_: object) -> None:
-            raise OSError("no route to host")
 
-    monkeypatch.setattr(start_weights, "get_model_weights", lambda name: Offline())
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch keeps ResNet-18's weights; nothing can be downloaded."""
+
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise OSError(f"no route to {url}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+
+
+def start_from_resnet18() -> torch.nn.Module:
     detector = build_detector(RESNET18, 2, max_stages=4, pyramid_channels=8, head_channels=8)
-    with pytest.raises(CandidateFailure, match=r"could not be downloaded \(no route to host\); give start\.weights"):
-        load_start_weights(detector, RESNET18, "torchvision:resnet18")
+    assert load_start_weights(detector, RESNET18, "torchvision:resnet18") == ("neck and heads are fresh",)
+    return detector
+
+
+def test_what_torch_has_downloaded_before_is_used_without_a_network(hub: Path) -> None:
+    theirs = torchvision.models.resnet18(weights=None).state_dict()
+    hub.parent.mkdir()
+    torch.save(theirs, hub)
+    own = start_from_resnet18().backbone.body.state_dict()
+    assert torch.equal(own["stem.conv.weight"], theirs["conv1.weight"])
+
+
+def test_a_broken_copy_of_torchs_is_named(hub: Path) -> None:
+    hub.parent.mkdir()
+    hub.write_bytes(b"<html>")
+    with pytest.raises(CandidateFailure, match=rf"^start\.weights: {hub}, where torch keeps .* is broken; remove it"):
+        start_from_resnet18()
+
+
+def test_weights_that_can_not_be_downloaded_fail_with_what_to_do(hub: Path) -> None:
+    url = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    message = (
+        rf"could not be downloaded \(no route to {url}\); copy {url} to {hub} on every node, or give start\.weights"
+    )
+    with pytest.raises(CandidateFailure, match=message):
+        start_from_resnet18()

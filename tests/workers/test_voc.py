@@ -1,5 +1,6 @@
 """Pascal VOC's layout, sound and broken."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from workers.data import check_detection_data, open_detection_data
-from workers.data import voc as kinds
+from workers.data import annotated as kinds
+from workers.data import check_detection_data, open_detection_data, voc
+from workers.data.image_files import NO_IMAGE, TORN
 from workers.settings import VocData
 
 GOOD = ("cell", 5, 5, 20, 25)
@@ -109,13 +111,32 @@ def test_images_without_a_box_are_left_out_and_counted(write_voc: WriteVoc) -> N
     assert check_detection_data(settings(root)).num_train == 2
 
 
+def test_images_without_a_box_are_trained_on_if_asked_and_always_evaluated(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, empty=[])
+    write_voc("val", {"c": [GOOD], "nothing": []})
+    data = open_detection_data(settings(root, empty_images="keep"))
+    assert (len(data.train), len(data.val), data.report.problems) == (3, 2, ())
+    assert data.train.target(2).boxes.shape == (0, 4)
+    assert len(open_detection_data(settings(root)).val) == 2
+
+
+def test_images_listed_twice_and_cut_off_ones_are_counted(write_voc: WriteVoc) -> None:
+    root = sound(write_voc, torn=[GOOD])
+    torn = root / "JPEGImages/torn.jpg"
+    torn.write_bytes(torn.read_bytes()[:-20])
+    with (root / "ImageSets/Main/train.txt").open("a") as file:
+        file.write("a\n")
+    assert found(root) == {TORN: 1, kinds.TWICE: 1}
+    assert found(root, train=["train", "val", "train"]) == {TORN: 1, kinds.TWICE: 5}
+
+
 def test_missing_and_unreadable_files_are_counted_or_refused(write_voc: WriteVoc) -> None:
     root = sound(write_voc, no_image=[GOOD], no_xml=[GOOD], torn_xml=[GOOD], torn_image=[GOOD])
     (root / "JPEGImages/no_image.jpg").unlink()
     (root / "JPEGImages/torn_image.jpg").write_bytes(b"no image")
     (root / "Annotations/no_xml.xml").unlink()
     (root / "Annotations/torn_xml.xml").write_text("<annotation><object>")
-    assert found(root) == {kinds.NO_IMAGE: 2, kinds.NO_ANNOTATION: 2}
+    assert found(root) == {NO_IMAGE: 2, kinds.NO_ANNOTATION: 2}
     with pytest.raises(ValueError, match=r"no_image\.jpg: missing or unreadable image"):
         check_detection_data(settings(root, invalid_boxes="refuse"))
 
@@ -206,7 +227,7 @@ def test_storage_that_fails_is_no_fault_of_the_image(write_voc: WriteVoc, monkey
 
 @pytest.mark.parametrize(
     ("owner", "name", "ending"),
-    [(PillowImage, "open", "a.jpg"), (kinds, "parse_xml", "a.xml"), (Path, "is_file", "train.txt")],
+    [(os, "open", "a.jpg"), (voc, "parse_xml", "a.xml"), (Path, "is_file", "train.txt")],
 )
 def test_what_can_not_be_reached_is_not_left_out_and_refused_by_the_check(
     owner: object, name: str, ending: str, write_voc: WriteVoc, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,8 @@ import pytest
 from models.architecture import Architecture, NetworkSpec
 from models.blob import unpack
 from workers.checkpoint import Checkpoint
+from workers.data import open_detection_data
+from workers.detection import train_detector
 from workers.rank import Blob, Checkpoints
 from workers.ranks import TICK_S, Ranks
 from workers.run_folder import RunFolder
@@ -65,6 +67,7 @@ def settings_of(folder: Path, detector: DetectorSettings, num_ranks: int) -> Nod
         detector=detector,
         max_stages=4,
         num_ranks=num_ranks,
+        num_loaders=num_ranks // 2,  # none where one rank is alone
     )
 
 
@@ -106,6 +109,30 @@ def test_four_ranks_give_the_losses_of_one(
     assert shared_metrics.keys() == metrics.keys()
     for name, values in state.items():
         np.testing.assert_allclose(shared_state[name], values, rtol=0.02, atol=2e-3, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_ranks_give_a_cascade_with_masks_the_losses_of_one(
+    detector: DetectorSettings, make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    changes = {"kind": "cascade_rcnn", "mask": True, "mask_channels": 4, "mask_roi_size": 4}
+    masked = DetectorSettings.model_validate({**detector.model_dump(), **changes})
+    training = TrainingSettings.model_validate(
+        {"epochs": 3, "batch_size": 16, "normalization": "group", "lr": 0.02, "warmup_steps": 0}
+    )
+    task, settings = make_task(training=training), settings_of(tmp_path, masked, 2)
+    one: list[float] = []
+    alone = train_detector(
+        task,
+        data=open_detection_data(settings.data),
+        detector=masked,
+        max_stages=settings.max_stages,
+        on_progress=lambda progress: one.append(progress.loss) if progress.phase == "training" else None,
+    )
+    two, metrics, _ = trained(task, settings)
+    assert len(one) == len(two) == 3
+    np.testing.assert_allclose(two, one, rtol=2e-3)
+    assert metrics.keys() == alone.metrics.keys() and "masks/AP" in metrics
 
 
 @pytest.mark.slow

@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from typing import assert_never
 
 from models.wording import one_line
-from workers.data import imagefolder, shapes, voc
+from workers.data import bdd, coco, ecp, imagefolder, shapes, voc
 from workers.data.interface import ClassificationData, DataReport, DetectionData
 from workers.settings import (
+    BddData,
     ClassificationDataSettings,
+    CocoData,
     DetectionDataSettings,
+    EcpData,
     ImageFolderData,
     ShapesClassification,
     ShapesData,
@@ -40,6 +43,12 @@ def open_detection_data(settings: DetectionDataSettings, *, key: str = "data") -
     match settings:
         case VocData():
             return voc.open_voc(settings, key=key)
+        case CocoData():
+            return coco.open_coco(settings, key=key)
+        case EcpData():
+            return ecp.open_ecp(settings, key=key)
+        case BddData():
+            return bdd.open_bdd(settings, key=key)
         case ShapesData():
             return shapes.open_shapes(settings)
         case _:

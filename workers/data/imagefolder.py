@@ -1,16 +1,22 @@
-"""Images to classify in folders: ROOT/SPLIT/CLASS/*.jpg.
+"""Images to classify in folders: ROOT/SPLIT/CLASS/*.jpg, as ImageNet has them (``train/n01440764/*.JPEG``).
 
-Invariant: the classes are the training split's folders, sorted by name; a split's images are sorted by path.
+Invariant: the classes are the training split's folders, sorted by name; a split's images are sorted by class and name.
+An image whose file is broken is left out and counted.
 """
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from models.wording import brief
-from workers.data.interface import Cache, ClassificationData, DataReport, Image, Room, channels_first
+from workers.data.disk_cache import DiskCache
+from workers.data.image_files import NO_IMAGE, TORN, inspect
+from workers.data.interface import Cache, ClassificationData, DataReport, Image, Problems, Room, channels_first
 from workers.data.reading import check_class_name, leads_out, opened, rgb
 from workers.settings import ImageFolderData
 
@@ -18,16 +24,25 @@ SUFFIXES = {".jpg", ".jpeg", ".png"}
 MARGIN = 8 / 7  # an image is kept larger than the crop a network sees, as 256 to 224
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """One split's files, and the class of each from 0."""
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+
+
 class _Folder:
     """One split."""
 
-    def __init__(self, files: list[tuple[Path, int]], settings: ImageFolderData, room: Room) -> None:
+    def __init__(self, files: "_Files", settings: ImageFolderData, room: Room) -> None:
         self._files = files
         self._side = round(settings.image_size * MARGIN)
+        self._disk = DiskCache(settings.cache_dir)
         self._images = Cache[Image](make=self._read, size_bytes=lambda image: image.nbytes, room=room)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._files.paths)
 
     def image(self, index: int) -> Image:
         """The middle of the image, uint8 [3, side, side], its shorter side resized to 8/7 of the crop."""
@@ -35,10 +50,13 @@ class _Folder:
 
     def label(self, index: int) -> int:
         """The class, from 0."""
-        return self._files[index][1]
+        return int(self._files.labels[index])
 
     def _read(self, index: int) -> Image:
-        path = self._files[index][0]
+        path, size = Path(self._files.paths[index]), (self._side, self._side)
+        return self._disk.image(path, size, lambda: self._decoded(path), manner="its middle, bilinear")
+
+    def _decoded(self, path: Path) -> Image:
         with opened(path, "replace or remove it") as stored:
             width, height = stored.size
             scale = self._side / min(width, height)
@@ -52,8 +70,8 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
     """The training and evaluation images.
 
     Raises:
-        ValueError: for a missing folder, fewer than two classes, a class without images, or a class of the
-            evaluation split that has no training folder.
+        ValueError: for a missing folder, fewer than two classes, a class without images, a class of the evaluation
+            split that has no training folder, or more broken images than `max_invalid_share`.
         OSError: where a folder can't be read.
     """
     root = Path(settings.root)
@@ -70,6 +88,11 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
             found = tuple(sorted(check_class_name(entry.name) for entry in folder.iterdir() if entry.is_dir()))
         except ValueError as error:
             raise ValueError(f"{key}.{name}: {folder} has a folder that can't be a class ({error})") from None
+        if not found:
+            raise ValueError(
+                f"{key}.{name}: {folder} has 0 folders; each of 2 or more classes has one (images that lie side by "
+                "side, as ImageNet's for evaluation come, are sorted into them first)"
+            )
         class_names = class_names or found
         if len(class_names) < 2:
             raise ValueError(
@@ -80,9 +103,23 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
                 f"{key}.{name}: {folder} has {sorted(unknown)[0]!r}, which is no class of the training split"
             )
         splits.append(_list(folder, found, class_names, f"{key}.{name}"))
+    problems = Problems()
+    if settings.check_images:
+        splits = [_sound(files, problems) for files in splits]
+        num_broken, total = problems.count(NO_IMAGE, TORN), problems.count(NO_IMAGE, TORN)
+        total += sum(len(files.paths) for files in splits)
+        if num_broken > settings.max_invalid_share * total:
+            raise ValueError(
+                f"{key}.max_invalid_share: {num_broken} of {total} images are broken, more than "
+                f"{settings.max_invalid_share:g} of them ({'; '.join(map(str, problems.all()))}); replace them or "
+                f"raise {key}.max_invalid_share"
+            )
     train, val = splits
+    for name, files in (("train", train), ("val", val)):
+        if not files.paths:
+            raise ValueError(f"{key}.{name}: no image is left ({'; '.join(map(str, problems.all()))})")
     room = Room(limit_bytes=settings.cache_bytes)
-    counts = np.bincount([label for _, label in (*train, *val)], minlength=len(class_names))
+    counts = np.bincount(np.concatenate([train.labels, val.labels]), minlength=len(class_names))
     return ClassificationData(
         train=_Folder(train, settings, room),
         val=_Folder(val, settings, room),
@@ -91,22 +128,39 @@ def open_imagefolder(settings: ImageFolderData, *, key: str) -> ClassificationDa
         mean=settings.mean,
         std=settings.std,
         report=DataReport(
-            num_train=len(train),
-            num_val=len(val),
+            num_train=len(train.paths),
+            num_val=len(val.paths),
             class_names=class_names,
-            class_counts=tuple(int(count) for count in counts),
+            class_counts=tuple(counts.tolist()),
+            problems=problems.all(),
         ),
     )
 
 
-def _list(folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str) -> list[tuple[Path, int]]:
-    files = []
+def _list(folder: Path, found: tuple[str, ...], class_names: tuple[str, ...], key: str) -> _Files:
+    """What the folders of a split hold."""
+    paths: list[str] = []
+    labels: list[int] = []
     for name in found:
         with os.scandir(folder / name) as entries:  # which mostly knows files from pipes without asking the disk
             images = sorted(
-                Path(entry.path) for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file()
+                entry.path
+                for entry in entries
+                if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file()
             )
         if not images:
             raise ValueError(f"{key}: {folder / name} has no image; put {', '.join(sorted(SUFFIXES))} files there")
-        files += [(path, class_names.index(name)) for path in images]
-    return files
+        paths += images
+        labels += [class_names.index(name)] * len(images)
+    return _Files(paths, np.array(labels, dtype=np.int64))
+
+
+def _sound(files: _Files, problems: Problems) -> _Files:
+    """The files that hold sound images."""
+    sizes, broken = inspect(files.paths)
+    for one in broken:
+        problems.add(one.kind, os.path.join(*files.paths[one.row].split(os.sep)[-2:]))
+    if not broken:
+        return files
+    kept = sizes[:, 0] > 0
+    return _Files([path for path, keep in zip(files.paths, kept.tolist(), strict=True) if keep], files.labels[kept])

@@ -75,12 +75,16 @@ def opened(path: Path, remedy: str) -> Iterator[PillowImage.Image]:
         OSError: as `decoding` does.
     """
     with decoding(path, remedy), PillowImage.open(path, formats=FORMATS) as stored:
-        width, height = stored.size
-        if min(width, height) < 1 or width * height > MAX_PIXELS:
-            raise ValueError(f"it has {width} x {height} pixels, of which 1 to {MAX_PIXELS} are read")
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise ValueError(f"it has {width} x {height} pixels, one side more than {MAX_ASPECT} times the other")
+        check_size(*stored.size)
         yield stored
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse, by a `ValueError`, an image of no pixels, too many, or in a strip."""
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        raise ValueError(f"it has {width} x {height} pixels, of which 1 to {MAX_PIXELS} are read")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ValueError(f"it has {width} x {height} pixels, one side more than {MAX_ASPECT} times the other")
 
 
 def rgb(stored: PillowImage.Image) -> PillowImage.Image:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw
+from pycocotools import mask as run_lengths
 
 from workers.data.interface import (
     Cache,
@@ -21,6 +22,7 @@ from workers.data.interface import (
     DataReport,
     DetectionData,
     Image,
+    Mask,
     Room,
     Target,
     channels_first,
@@ -53,10 +55,7 @@ class _Canvas:
 
     def shape(self, label: int, outline: Polygon, colour: tuple[int, int, int]) -> None:
         """A filled object of the class `label`."""
-        if CLASS_NAMES[label] == "disc":
-            self._pencil.ellipse([*outline.min(0), *outline.max(0)], fill=colour)
-        else:
-            self._pencil.polygon([(x, y) for x, y in outline], fill=colour)
+        _fill(self._pencil, label, outline, colour)
 
     def finish(self, noise: float) -> Image:
         """The picture with noise."""
@@ -74,7 +73,8 @@ def draw(settings: ShapesData, stream: int, index: int) -> tuple[Image, Target]:
         index: of the picture, from 0.
 
     Returns:
-        The image, uint8 [3, image_size, image_size], and its target; boxes lie within the image.
+        The image, uint8 [3, image_size, image_size], and its target; boxes lie within the image. Masks, as boxes, are
+        those of whole objects.
     """
     draws = np.random.default_rng([settings.seed, stream, index])
     side = settings.image_size
@@ -83,6 +83,7 @@ def draw(settings: ShapesData, stream: int, index: int) -> tuple[Image, Target]:
         canvas.bar(int(draws.integers(1, 4)))
     boxes: list[NDArray[np.float64]] = []
     labels: list[int] = []
+    masks: list[Mask] = []
     for _ in range(draws.integers(1, settings.max_objects + 1)):
         label = int(draws.integers(len(CLASS_NAMES)))
         radius = math.exp(draws.uniform(math.log(settings.min_radius), math.log(settings.max_radius)))
@@ -94,6 +95,7 @@ def draw(settings: ShapesData, stream: int, index: int) -> tuple[Image, Target]:
             box = np.concatenate([placed.min(0), placed.max(0)])
             if all(_overlap(box, other) <= MAX_OVERLAP for other in boxes):
                 canvas.shape(label, placed, colour)
+                masks.append(_mask(label, placed, side))
                 boxes.append(box)
                 labels.append(label + 1)
                 break
@@ -107,6 +109,7 @@ def draw(settings: ShapesData, stream: int, index: int) -> tuple[Image, Target]:
         labels=np.array(labels, dtype=np.int64),
         ignore=np.zeros(len(labels), dtype=np.bool_),
         scale=(1.0, 1.0),
+        masks=tuple(masks),
     )
     return canvas.finish(settings.noise), target
 
@@ -129,7 +132,7 @@ class _Shapes:
     """One split of pictures."""
 
     def __init__(self, settings: ShapesData, stream: int, length: int, room: Room) -> None:
-        self._length = length
+        self._length, self._side = length, settings.image_size
         self._drawn = Cache[tuple[Image, Target]](
             make=lambda index: draw(settings, stream, index),
             size_bytes=lambda drawn: drawn[0].nbytes,
@@ -142,6 +145,10 @@ class _Shapes:
     def image(self, index: int) -> Image:
         """The picture, uint8 [3, side, side]."""
         return self._drawn[index][0]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The side, twice."""
+        return self._side, self._side
 
     def target(self, index: int) -> Target:
         """The picture's boxes."""
@@ -234,6 +241,21 @@ def _outline(label: int, radius: float, turn: float) -> Polygon:
     cosine, sine = math.cos(turn), math.sin(turn)
     turned: Polygon = np.array(corners) @ np.array([[cosine, sine], [-sine, cosine]])
     return turned
+
+
+def _fill(pencil: ImageDraw.ImageDraw, label: int, outline: Polygon, colour: tuple[int, int, int] | int) -> None:
+    if CLASS_NAMES[label] == "disc":
+        pencil.ellipse([*outline.min(0), *outline.max(0)], fill=colour)
+    else:
+        pencil.polygon([(x, y) for x, y in outline], fill=colour)
+
+
+def _mask(label: int, outline: Polygon, side: int) -> Mask:
+    """An object's pixels, whatever is drawn over it later, as its box is that of all of it."""
+    picture = PillowImage.new("L", (side, side))
+    _fill(ImageDraw.Draw(picture), label, outline, 1)
+    mask: Mask = run_lengths.encode(np.asfortranarray(picture))
+    return mask
 
 
 def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.architecture import Architecture, NetworkSpec
-from orchestrator.search.protocol import Baseline, Done, Job, Member, Outcome, SearchState
+from orchestrator.search.protocol import Algorithm, Baseline, Done, Job, Member, Outcome, SearchState
 from orchestrator.search.settings import Objective, ParallelSettings, SearchSettings, SerialSettings
 from orchestrator.search.spnas import SpNas
 
@@ -85,6 +85,7 @@ class FakeDriver:
 
     Attributes:
         settings: the search's.
+        algorithm_of: makes the algorithm.
         judge: gives a job's score.
         num_workers: jobs that run at the same time.
         order_seed: which of them finishes next is drawn from it.
@@ -96,6 +97,7 @@ class FakeDriver:
     """
 
     settings: SearchSettings
+    algorithm_of: Callable[[SearchSettings], Algorithm] = SpNas
     judge: Callable[[Job], Score] = made_up
     num_workers: int = 1
     order_seed: int = 0
@@ -107,7 +109,7 @@ class FakeDriver:
     done: str = ""
 
     def __post_init__(self) -> None:
-        self.algorithm = SpNas(self.settings)
+        self.algorithm = self.algorithm_of(self.settings)
         self.state: SearchState = self.algorithm.initial()
         self._random = random.Random(self.order_seed)
         self.decide()

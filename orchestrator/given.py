@@ -1,0 +1,76 @@
+"""Weights that a run is given at its beginning: copied into its folder, so that it needs nothing outside later.
+
+Invariant: the config names them by their checksum; other bytes are never used.
+"""
+
+import hashlib
+from typing import Any
+
+from orchestrator.config import RunConfig
+from orchestrator.errors import UserError
+from orchestrator.runs import stored_config
+from orchestrator.sources import Source, address_of, best_of_run, is_file, read_file
+from workers.run_folder import GIVEN, SUFFIX, RunFolder, WeightsFile
+
+
+def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
+    """What a config has to say, for a run to start from the best of another or from a file.
+
+    A run that is there already and began from the same source keeps what it began with, whatever has become of that.
+
+    Args:
+        source: a run or a file, as a user names it.
+        folder: of the run that is to start, or go on.
+
+    Returns:
+        Values by ``key.path``.
+
+    Raises:
+        UserError: if there is nothing to start from.
+    """
+    if folder.has_config():
+        start = stored_config(folder).start
+        if start.given is not None and start.given.source == address_of(source):
+            return {f"start.{key}": value for key, value in start.model_dump(mode="json", exclude={"training"}).items()}
+    found = read_file(source) if is_file(source) else best_of_run(source)
+    if found is None:  # of another program, which names no network: the config does
+        return {"start.weights": address_of(source), "start.given": None}
+    return changes_of(found)
+
+
+def changes_of(source: Source) -> dict[str, Any]:
+    """What a config has to say, for a run to start from this."""
+    given = {
+        "source": source.address,
+        "kind": source.kind,
+        "classes": None if source.classes is None else list(source.classes),
+        "sha256": hashlib.sha256(source.data).hexdigest(),
+        "size_bytes": len(source.data),
+    }
+    network = {f"start.{key}": value for key, value in source.spec.to_dict().items()}
+    return {**network, "start.weights": None, "start.given": given}
+
+
+def given_file(config: RunConfig) -> WeightsFile | None:
+    """Where a run has what it was given; None if it was given nothing."""
+    given = config.start.given
+    if given is None:
+        return None
+    return WeightsFile(name=GIVEN + SUFFIX, sha256=given.sha256, size_bytes=given.size_bytes)
+
+
+def put_given(config: RunConfig, folder: RunFolder) -> None:
+    """Copy what a run is given into its folder, unless it is there.
+
+    Raises:
+        UserError: if its source has become another.
+    """
+    given, file = config.start.given, given_file(config)
+    if given is None or file is None or file.name in folder.storage.names("weights"):
+        return
+    source = read_file(given.source) if is_file(given.source) else best_of_run(given.source)
+    if source is None or hashlib.sha256(source.data).hexdigest() != given.sha256:
+        raise UserError(
+            f"start.given.source: {given.source} holds other weights by now; begin with them in another folder"
+        )
+    folder.write_weights(GIVEN, source.data)

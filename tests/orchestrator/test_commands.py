@@ -1,0 +1,218 @@
+"""What spnas train, evaluate and pretrain make of a config, of runs and of files; and how they refuse."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.commands import evaluation_config, run_config
+from orchestrator.config import RunConfig, advice, check_environment
+from orchestrator.errors import UserError
+from orchestrator.given import given_file, put_given
+from orchestrator.runs import open_run
+from orchestrator.sources import best_of_run
+from tests.orchestrator.finished_runs import CLASSES, blob, finished_run
+from tests.orchestrator.tiny import tiny_config, write_config
+from workers.run_folder import RunFolder
+from workers.storage import open_storage
+
+SWAPPED = "BB(1,1,1)", "iss"  # a network with a shortcut that no fresh build has
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "tiny.yaml")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A finished training."""
+    finished_run(tmp_path / "source", tiny_config(algorithm="train", budget={"deadline": "2020-01-01"}), blob())
+    return tmp_path / "source"
+
+
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(open_storage(tmp_path / "run"))
+
+
+def training(tmp_path: Path, config: Path, *overrides: str, **more: str | None) -> RunConfig:
+    return run_config("train", folder(tmp_path), config, overrides, **more)
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line that a command is refused with."""
+    answer: Result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert (answer.exit_code, answer.stdout) == (2, ""), answer.output
+    assert answer.stderr.count("\n") == 1, answer.stderr
+    return answer.stderr
+
+
+# ---- where a run starts ----------------------------------------------------------------------------------------------
+
+
+def test_a_training_takes_network_and_weights_of_a_runs_best(tmp_path: Path, config: Path, source: Path) -> None:
+    settings = training(tmp_path, config, "final.epochs=24", "seed=7", source=str(source))
+    assert (settings.algorithm, settings.seed, settings.recipe("final").epochs) == ("train", 7, 24)
+    assert str(settings.start.spec.architecture) == "BB(1,1,1)"
+    given = settings.start.given
+    assert given is not None and settings.start.weights is None
+    assert (given.source, given.kind, given.classes) == (str(source), "detector", CLASSES)
+    assert given.sha256 == hashlib.sha256(blob()).hexdigest()
+    run = folder(tmp_path)
+    put_given(settings, run)
+    file = given_file(settings)
+    assert file is not None and run.read_weights(file) == blob()
+
+
+def test_shortcuts_that_a_search_has_left_are_kept(tmp_path: Path, config: Path) -> None:
+    encoding, shortcuts = SWAPPED
+    settings = training(tmp_path, config, f"start.architecture={encoding}", f"start.shortcuts={shortcuts}")
+    assert settings.start.spec.shortcuts == shortcuts
+    fresh = training(tmp_path, config, f"start.shortcuts={shortcuts}", architecture=encoding)
+    assert fresh.start.spec.shortcuts == shortcuts  # what is set last counts
+    assert training(tmp_path, config, architecture=encoding).start.spec.shortcuts == "ipp"
+
+
+def test_a_run_that_has_begun_goes_on_without_its_source(tmp_path: Path, config: Path, source: Path) -> None:
+    settings = training(tmp_path, config, source=str(source))
+    open_run(settings, folder(tmp_path).storage)
+    put_given(settings, folder(tmp_path))
+    shutil.rmtree(source)
+    again = training(tmp_path, config, source=str(source))
+    assert again == settings
+    put_given(again, folder(tmp_path))
+    with pytest.raises(UserError, match="is not a run's folder"):
+        training(tmp_path, config, source=str(tmp_path / "other"))
+
+
+def test_a_run_that_was_cut_off_before_it_was_given_its_weights_gets_those_or_none(
+    tmp_path: Path, config: Path, source: Path
+) -> None:
+    settings = training(tmp_path, config, source=str(source))
+    open_run(settings, folder(tmp_path).storage)
+    shutil.rmtree(source)
+    finished_run(source, tiny_config(algorithm="train"), blob(value=1.0))
+    with pytest.raises(UserError, match="holds other weights by now"):
+        put_given(training(tmp_path, config, source=str(source)), folder(tmp_path))
+
+
+def test_files_are_told_apart_by_what_is_in_them(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "detector.safetensors").write_bytes(blob("BB(1,1)"))
+    (tmp_path / "backbone.safetensors").write_bytes(blob("BB(1,1)", detector=False))
+    torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    for name in ("detector", "backbone"):
+        start = training(tmp_path, config, source=str(tmp_path / f"{name}.safetensors")).start
+        assert start.given is not None and start.given.kind == name
+        assert str(start.spec.architecture) == "BB(1,1)"
+    start = training(tmp_path, config, source=str(tmp_path / "other.pth"), architecture="BB(11,1)").start
+    assert (start.given, start.weights) == (None, str(tmp_path / "other.pth"))
+    assert str(start.spec.architecture) == "BB(11,1)"
+
+
+def test_a_name_stands_for_encoding_stem_and_width(tmp_path: Path, config: Path) -> None:
+    start = training(tmp_path, config, architecture="resnet18").start
+    assert (start.architecture, start.stem, start.base_channels) == ("BB(11,d1,d1,d1)", "resnet", 64)
+
+
+def test_a_search_may_start_from_a_pretraining(tmp_path: Path, config: Path) -> None:
+    source = tmp_path / "source"
+    finished_run(source, tiny_config(algorithm="pretrain"), blob(detector=False))
+    settings = run_config("spnas", folder(tmp_path), config, (), source=str(source))
+    assert settings.start.given is not None and settings.start.given.kind == "backbone"
+    assert settings.algorithm == "spnas"
+
+
+def test_an_evaluation_takes_the_runs_own_config_but_neither_its_budget_nor_its_fleet(
+    tmp_path: Path, source: Path
+) -> None:
+    settings = evaluation_config(folder(tmp_path), str(source), None, ["data.num_val=4"])
+    assert settings.algorithm == "evaluate"
+    assert settings.budget.deadline is None and settings.fleet.num_workers == 1
+    assert settings.data.model_dump()["num_val"] == 4
+    check_environment(settings)
+    open_run(settings, folder(tmp_path).storage)
+    shutil.rmtree(source)
+    assert evaluation_config(folder(tmp_path), str(source), None, ["data.num_val=4"]) == settings
+
+
+def test_workers_that_have_nothing_to_do_are_told(tmp_path: Path, config: Path) -> None:
+    assert advice(training(tmp_path, config, "final.num_nodes=all")) == []
+    (note,) = advice(training(tmp_path, config))
+    assert note.startswith("1 of fleet.num_workers 2 will work; final.num_nodes: all")
+
+
+def test_the_full_training_of_a_search_is_its_best(tmp_path: Path) -> None:
+    found = finished_run(tmp_path / "search", tiny_config(), blob())
+    assert best_of_run(found.address).job == 0
+    assert best_of_run(found.address).config == tiny_config()
+
+
+# ---- how it is refused -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_in_the_config_is_named(config: Path, tmp_path: Path) -> None:
+    run = ("--run", tmp_path / "run")
+    assert "final: missing" in refused("train", config, *run, "final=null")
+    assert "reignition: missing, but it says how" in refused("pretrain", config, *run, "reignition=null")
+    line = refused("train", config, *run, "--architecture", "BB(1,1,1,1,1)")
+    assert "start.architecture: BB(1,1,1,1,1) has 5 stages" in line and "serial.max_stages" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_networks_that_are_none_or_two_are_refused(config: Path, tmp_path: Path, source: Path) -> None:
+    run = ("--run", tmp_path / "run")
+    assert "the nearest is resnet50" in refused("train", config, *run, "--architecture", "resnet5")
+    assert "position 5" in refused("pretrain", config, *run, "--architecture", "BB(1,x)")
+    line = refused("train", config, *run, "--architecture", "BB(1,1)", "--from", source)
+    assert f"{source} holds BB(1,1,1); leave --architecture out" in line
+    assert "stand beside those of --from" in refused("train", config, *run, "--from", source, "start.weights=x.pt")
+
+
+def test_sources_without_weights_are_refused(config: Path, tmp_path: Path) -> None:
+    run = ("--run", tmp_path / "run")
+    open_run(tiny_config(), open_storage(tmp_path / "fresh"))
+    assert "none of its jobs has been completed" in refused("train", config, *run, "--from", tmp_path / "fresh")
+    assert "is not a run's folder" in refused("train", config, *run, "--from", tmp_path / "nowhere")
+    assert "can't be read" in refused("train", config, *run, "--from", tmp_path / "no.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(blob()[:40])
+    assert "cut off" in refused("train", config, *run, "--from", tmp_path / "cut.safetensors")
+    finished_run(tmp_path / "damaged", tiny_config(algorithm="train"), blob())
+    (weights,) = (tmp_path / "damaged" / "weights").iterdir()
+    weights.write_bytes(blob(value=1.0))
+    assert "the bytes are not those" in refused("train", config, *run, "--from", tmp_path / "damaged")
+
+
+def test_what_can_not_be_evaluated_is_refused(config: Path, tmp_path: Path, source: Path) -> None:
+    run = ("--run", tmp_path / "run")
+    (tmp_path / "detector.safetensors").write_bytes(blob())
+    assert "a file has no config; give one" in refused("evaluate", tmp_path / "detector.safetensors", *run)
+    (tmp_path / "backbone.safetensors").write_bytes(blob(detector=False))
+    line = refused("evaluate", tmp_path / "backbone.safetensors", config, *run)
+    assert "are not those of a whole detector" in line
+    (tmp_path / "birds.safetensors").write_bytes(blob(classes=("bird",)))
+    line = refused("evaluate", tmp_path / "birds.safetensors", config, *run)
+    assert "data: has the classes 'disc, square, triangle, cross'" in line and "'bird'" in line
+    settings = evaluation_config(folder(tmp_path), str(source), None, [])
+    given = settings.start.given
+    assert given is not None
+    finished_run(tmp_path / "evaluation", settings, b"")
+    assert "an evaluation makes none" in refused("evaluate", tmp_path / "evaluation", *run)
+
+
+def test_a_run_of_another_kind_is_not_gone_on_with(config: Path, tmp_path: Path) -> None:
+    open_run(tiny_config(), open_storage(tmp_path / "search"))
+    line = refused("train", config, "--run", tmp_path / "search")
+    assert "was begun with another config (algorithm was 'spnas', is 'train')" in line
+
+
+def test_status_shows_what_a_finished_training_has_come_to(source: Path) -> None:
+    answer = CliRunner().invoke(app, ["status", str(source)])
+    assert answer.exit_code == 0
+    assert "train, 1 jobs finished, 0 pending" in answer.stdout and "stuck" not in answer.stdout
+    assert "50.00" in answer.stdout and "disc" in answer.stdout
+    assert f"weights: {source}/weights/000000-0-1.safetensors" in answer.stdout
