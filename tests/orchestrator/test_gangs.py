@@ -90,7 +90,10 @@ class NodeKiller(Watcher):
             step = told.step if (told := progress[name]) is not None and told.phase == "training" else 0
             if job is None or job.role != "pretrain" or not step:
                 continue
-            (self.after if self.is_dead else self.before).append(step)
+            if len(history.attempts[job.index]) == 2:
+                self.after.append(step)
+            elif not self.is_dead:
+                self.before.append(step)
             if not self.is_dead and step > 5:
                 assert len([other for other in jobs.values() if other is not None]) == NUM_NODES
                 data = self._folder.read_checkpoint(attempt_name(job.index, 0, 1))

@@ -36,8 +36,7 @@ class SlowCheckpoints(Checkpoints):
     """Checkpoints of a store that takes longer than a rank's end."""
 
     def write(self, data: bytes) -> None:
-        if self._may_write:
-            threading.Event().wait(2 * TICK_S)
+        threading.Event().wait(2 * TICK_S)
         super().write(data)
 
 
@@ -54,7 +53,7 @@ class SlowlyWritingTrainer(NetworkTrainer):
         on_progress: OnProgress,
         should_stop: ShouldStop,
     ) -> TrainingResult:
-        slow = SlowCheckpoints(checkpoints._folder, task, may_write=checkpoints._may_write)
+        slow = SlowCheckpoints(checkpoints._folder, task)
         return super().train(task, place, parent, backbone, slow, on_progress, should_stop)
 
 
