@@ -6,7 +6,6 @@ image to image (masks, the later stages of a cascade), it is the mean over image
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +19,15 @@ from torchvision.models.detection.roi_heads import (
     maskrcnn_inference,
 )
 from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops.poolers import LevelMapper
 
 from models.detector_shape import NUM_MASK_LAYERS, DetectorShape
 
 NUM_ROI_LEVELS = 4
 """RoIs are pooled from the first four levels (strides 4 to 32), as in the FPN paper."""
+
+FIRST_LEVEL = 2
+"""The finest level of the pyramid has stride 2^2."""
 
 POSITIVE_SHARE = 0.25
 """The most positive ones among an image's RoIs for the loss (Fast R-CNN, section 2.3)."""
@@ -167,15 +170,14 @@ def build_roi_heads(
         box_weights: what the codes of x, y, width and height are multiplied by.
         class_agnostic: whether one box is predicted for all classes.
     """
-    pool = partial(
-        MultiScaleRoIAlign,
-        featmap_names=[str(level) for level in range(min(NUM_ROI_LEVELS, max_stages))],
-        sampling_ratio=shape.roi_sampling_ratio,
-        canonical_scale=shape.canonical_scale,
-    )
+    num_levels = min(NUM_ROI_LEVELS, max_stages)
+
+    def pool(output_size: int) -> MultiScaleRoIAlign:
+        return _roi_pool(num_levels, output_size, shape.roi_sampling_ratio, shape.canonical_scale)
+
     heads_type = MaskedRoIHeads if shape.mask else RoIHeads
     heads = heads_type(
-        pool(output_size=shape.roi_size),
+        pool(shape.roi_size),
         _box_head(shape.pyramid_channels * shape.roi_size**2, shape.head_channels),
         _box_predictor(shape.head_channels, num_classes, class_agnostic),
         iou,
@@ -189,10 +191,23 @@ def build_roi_heads(
     )
     heads.fg_bg_sampler = SeededSampler(shape.roi_batch, POSITIVE_SHARE)
     if shape.mask:
-        heads.mask_roi_pool = pool(output_size=shape.mask_roi_size)
+        heads.mask_roi_pool = pool(shape.mask_roi_size)
         heads.mask_head = MaskRCNNHeads(shape.pyramid_channels, (shape.mask_channels,) * NUM_MASK_LAYERS, 1)
         heads.mask_predictor = MaskRCNNPredictor(shape.mask_channels, shape.mask_channels, num_classes + 1)
     return heads
+
+
+def _roi_pool(num_levels: int, output_size: int, sampling_ratio: int, canonical_scale: int) -> MultiScaleRoIAlign:
+    """torchvision's, told its levels' scales.
+
+    Left to itself it infers them, for good, from the first image it sees and that image's padded maps: a side of 33
+    pixels, padded to 64, would halve them.
+    """
+    names = [str(level) for level in range(num_levels)]
+    pool = MultiScaleRoIAlign(names, output_size, sampling_ratio, canonical_scale=canonical_scale)
+    pool.scales = [0.5 ** (FIRST_LEVEL + level) for level in range(num_levels)]
+    pool.map_levels = LevelMapper(FIRST_LEVEL, FIRST_LEVEL + num_levels - 1, canonical_scale)
+    return pool
 
 
 def _box_head(in_channels: int, channels: int) -> TwoMLPHead:

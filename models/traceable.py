@@ -20,13 +20,9 @@ from torchvision.models.detection import _utils as detection_utils
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, nms, roi_align
 from torchvision.ops import boxes as box_ops
-from torchvision.ops.poolers import LevelMapper
 
 SIZE_DIVISOR = 32
 """Images are padded to multiples of this, as torchvision's transform does."""
-
-FIRST_LEVEL = 2
-"""The finest level of the pyramid has stride 2^2."""
 
 MAX_SIDE = 16384
 """The largest side of an image, in pixels."""
@@ -94,8 +90,7 @@ class _TraceableRoIAlign(nn.Module):
         self.names = list(pool.featmap_names)
         self.output_size = pool.output_size
         self.sampling_ratio = pool.sampling_ratio
-        last = FIRST_LEVEL + len(self.names) - 1
-        self.level_of = LevelMapper(FIRST_LEVEL, last, pool.canonical_scale, pool.canonical_level)
+        self.scales, self.level_of = pool.scales, pool.map_levels
 
     def forward(self, features: Mapping[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]) -> Tensor:
         """[R, 4] -> [R, C, size, size]."""
@@ -104,9 +99,8 @@ class _TraceableRoIAlign(nn.Module):
         levels = self.level_of(boxes)
         indexed = torch.cat([torch.zeros_like(rois[:, :1]), rois], dim=1)
         pooled = rois.new_zeros((rois.shape[0], maps[0].shape[1], *self.output_size))
-        for number, level in enumerate(maps):
+        for number, (level, scale) in enumerate(zip(maps, self.scales, strict=True)):
             chosen = torch.where(levels == number)[0]
-            scale = 0.5 ** (number + FIRST_LEVEL)
             pooled = pooled.index_copy(
                 0, chosen, roi_align(level, indexed[chosen], self.output_size, scale, self.sampling_ratio)
             )

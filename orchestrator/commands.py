@@ -12,7 +12,7 @@ from models.zoo import is_name, read_architecture, zoo_network
 from orchestrator.config import RunConfig, load_config, read_config
 from orchestrator.errors import UserError
 from orchestrator.given import changes_from
-from orchestrator.runs import storage_of, stored_config
+from orchestrator.runs import has_begun, storage_of, stored_config
 from orchestrator.search.algorithms import AlgorithmName
 from orchestrator.sources import is_file
 from workers.run_folder import RunFolder
@@ -73,7 +73,7 @@ def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrid
     changes = {"algorithm": "evaluate", "fleet.num_workers": 1, "budget": {}, **given}
     if path is not None:
         return load_config(path, overrides, changes)
-    if folder.has_config():
+    if has_begun(folder):
         owner = folder
     elif is_file(source):
         raise UserError(f"weights {source}: a file has no config; give one: spnas evaluate {source} CONFIG --run ...")

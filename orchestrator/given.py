@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
-from orchestrator.runs import stored_config
+from orchestrator.runs import has_begun, stored_config
 from orchestrator.sources import Source, address_of, best_of_run, is_file, read_file
 from workers.run_folder import GIVEN, SUFFIX, RunFolder, WeightsFile
 
@@ -28,7 +28,7 @@ def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
     Raises:
         UserError: if there is nothing to start from.
     """
-    if folder.has_config():
+    if has_begun(folder):
         start = stored_config(folder).start
         if start.given is not None and start.given.source == address_of(source):
             return {f"start.{key}": value for key, value in start.model_dump(mode="json", exclude={"training"}).items()}

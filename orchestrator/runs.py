@@ -168,6 +168,18 @@ def stored_config(folder: RunFolder) -> RunConfig:
     return read_config(text, where)
 
 
+def has_begun(folder: RunFolder) -> bool:
+    """Whether there is a run.
+
+    Raises:
+        UserError: if the place can't be read.
+    """
+    try:
+        return folder.has_config()
+    except OSError as error:
+        raise _unreadable(folder.storage, error) from None
+
+
 def open_run(config: RunConfig, storage: Storage) -> tuple[RunFolder, dict[str, tuple[object, object]]]:
     """Make a run, or check that an existing one is a run of this config.
 
@@ -200,12 +212,16 @@ def _refuse_strangers(storage: Storage) -> None:
     try:
         entries = storage.entries()
     except OSError as error:
-        raise UserError(f"run {storage.address}: can't be read as a folder ({_reason(error)}); name another") from None
+        raise _unreadable(storage, error) from None
     strangers = [name for name in entries if name != NAME]
     if strangers and "config.yaml" not in entries:
         raise UserError(
             f"run {storage.address}: is neither empty nor a run's folder (it has {strangers[0]}); name another"
         )
+
+
+def _unreadable(storage: Storage, error: OSError) -> UserError:
+    return UserError(f"run {storage.address}: can't be read as a folder ({_reason(error)}); name another")
 
 
 def _unwritable(storage: Storage, error: OSError) -> UserError:

@@ -107,6 +107,16 @@ def test_a_search_with_an_odd_override_is_refused(override: str, config: str, tm
     assert not (tmp_path / "run").exists()
 
 
+@FEW
+@given(text=odd)
+@example(text="no/such.safetensors")
+def test_a_source_or_a_network_that_is_none_is_refused(text: str) -> None:
+    run = ("--run", "/dev/null/run")
+    refused("evaluate", *run, "--", text)
+    refused("train", *run, f"--from={text}", "--", "experiments/shapes.yaml")
+    refused("pretrain", *run, f"--architecture={text}", "--", "experiments/shapes.yaml")
+
+
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/", "x" * 300, "no/such.yaml", "\udcff.yaml", ""])
 def test_a_config_that_is_none_is_refused(path: str, tmp_path: Path) -> None:
     refused("search", path, "--run", str(tmp_path / "run"))

@@ -181,3 +181,14 @@ def test_a_detector_that_cannot_be_built_says_why() -> None:
         build_detector("BB(1)", 0, base_channels=4)
     with pytest.raises(TypeError, match="pyramid_chanels"):
         _detector(pyramid_chanels=3)
+
+
+@pytest.mark.parametrize("kind", ["faster_rcnn", "cascade_rcnn"])
+def test_what_is_detected_does_not_depend_on_the_first_image_there_was(kind: str) -> None:
+    def found(*sides: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = _detector("BB(1,1)", kind=kind).eval()
+        with torch.no_grad():
+            return [model([torch.full((3, side, 96), 0.5)])[0]["scores"] for side in sides][-1]
+
+    assert torch.equal(found(33, 96), found(96))
