@@ -45,5 +45,3 @@ def take_metadata(header: dict[str, Any]) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("weights: the header's metadata is no object of strings; the blob is corrupt")
     return metadata
-
-
