@@ -11,6 +11,7 @@ import argparse
 
 from models.architecture import NetworkSpec
 from orchestrator.config import RunConfig
+from orchestrator.given import given_file, origins
 from orchestrator.history import History
 from orchestrator.journal import Journal
 from orchestrator.runs import stored_config
@@ -18,7 +19,7 @@ from orchestrator.search.protocol import Job, SearchState
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.detection import train_detector
-from workers.run_folder import RunFolder
+from workers.run_folder import GIVEN_INDEX, RunFolder
 from workers.task import Task, TrainingResult
 
 
@@ -33,11 +34,11 @@ def lineage(state: SearchState, index: int) -> list[Job]:
     return [state.population[number].job for number in sorted(needed)]
 
 
-def train_control(config: RunConfig, jobs: list[Job]) -> list[tuple[Job, TrainingResult]]:
-    """Train the start architecture through a lineage, without its morphs."""
+def train_control(config: RunConfig, jobs: list[Job], given: bytes | None = None) -> list[tuple[Job, TrainingResult]]:
+    """Train the start architecture through a lineage, without its morphs; `given` is what the run was given."""
     data = open_detection_data(config.data)
     serial: NetworkSpec = config.start.spec
-    blobs: dict[int, bytes] = {}
+    blobs = {} if given is None else {GIVEN_INDEX: given}
     results = []
     for job in jobs:
         task = Task(
@@ -54,13 +55,14 @@ def train_control(config: RunConfig, jobs: list[Job]) -> list[tuple[Job, Trainin
             assert config.reignition is not None
             result = pretrain(task, data=open_classification_data(config.reignition.data))
         else:
+            parent, backbone = origins(config, job)
             result = train_detector(
                 task,
                 data=data,
                 detector=config.detector,
                 max_stages=config.serial.max_stages,
-                parent=None if job.parent is None else blobs[job.parent],
-                backbone=None if job.backbone is None else blobs[job.backbone],
+                parent=None if parent is None else blobs[parent],
+                backbone=None if backbone is None else blobs[backbone],
             )
         blobs[job.index] = result.weights
         results.append((job, result))
@@ -77,7 +79,8 @@ def main() -> None:
     assert state.best_overall is not None, "the run has no finished job yet"
     jobs = lineage(state, state.best_overall.index)
     metric = config.objective.metric
-    results = train_control(config, jobs)
+    given = given_file(config)
+    results = train_control(config, jobs, folder.read_weights(given) if given else None)
     start = next(result for job, result in results if job.role == "start")
     epochs = sum(config.recipe(job.recipe).epochs for job in jobs if job.kind != "pretrain")
     best = state.population[state.best_overall.index]

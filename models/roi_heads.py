@@ -128,7 +128,8 @@ def mask_targets(masks: Tensor, boxes: Tensor, matched: Tensor, side: int) -> Te
         side: of the masks.
     """
     rois = torch.cat((matched[:, None].to(boxes), boxes), dim=1)
-    return roi_align(masks[:, None].to(boxes), rois, side, aligned=True)[:, 0]
+    sampled: Tensor = roi_align(masks[:, None].to(boxes), rois, side, aligned=True)
+    return sampled[:, 0]
 
 
 def predict_masks(

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import RunStopped, Superseded, UserError
-from orchestrator.given import given_file
+from orchestrator.given import given_file, origins
 from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
 from orchestrator.node_settings import node_settings, start_weights
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
 from workers.examination import versions
 from workers.failures import classify
-from workers.run_folder import GIVEN_INDEX, Result, RunFolder
+from workers.run_folder import Result, RunFolder
 from workers.task import NETWORK_TRAINER, Progress, Task
 
 if TYPE_CHECKING:  # it imports Ray, which is imported only when there is something to run
@@ -313,15 +313,8 @@ class Driver:
 
     def _submit(self, workers: list[str], task: Task) -> None:
         job = self.history.state.pending[task.index]
-        parent, backbone = map(self._weights.ref, self._grows_from(job))
+        parent, backbone = map(self._weights.ref, origins(self.config, job))
         self._fleet.submit(workers, task, job.role, parent, backbone)
-
-    def _grows_from(self, job: Job) -> tuple[int | None, int | None]:
-        """Whose weights a job's detector and its backbone start from: jobs', or what the run was given."""
-        given = self.config.start.given
-        if given is None or job.kind == "pretrain" or job.parent is not None or job.backbone is not None:
-            return job.parent, job.backbone
-        return (GIVEN_INDEX, None) if given.kind == "detector" else (None, GIVEN_INDEX)
 
     def _write(self, turn: list[Record]) -> None:
         """Make a turn's records durable, show what is told, and write the table when it is due."""
@@ -377,7 +370,7 @@ class Driver:
         """Take note of an attempt without a result; its job waits to be dispatched again, elsewhere."""
         task, worker = completion.task, completion.worker
         job = self.history.state.pending[task.index]
-        self._weights.forget(self._grows_from(job))
+        self._weights.forget(origins(self.config, job))
         losses = self._losses.setdefault(task.index, _Losses())
         step = completion.progress.step if completion.progress else 0
         # A long training may lose many nodes, as long as it gets on between them.
@@ -403,7 +396,7 @@ class Driver:
     def _delete_what_is_not_needed(self) -> None:
         """Delete weights and checkpoints that no job can ask for any more; the records that say so are durable."""
         pending = self.history.state.pending.values()
-        parents = {index for job in pending for index in self._grows_from(job) if index is not None}
+        parents = {index for job in pending for index in origins(self.config, job) if index is not None}
         self._weights.retain(live_weights(self.history.state), parents)
         for name, is_used in self._told_attempts:
             self.folder.delete_checkpoint(name)

@@ -9,8 +9,9 @@ from typing import Any
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.runs import has_begun, stored_config
+from orchestrator.search.protocol import Job
 from orchestrator.sources import Source, address_of, best_of_run, is_file, read_file
-from workers.run_folder import GIVEN, SUFFIX, RunFolder, WeightsFile
+from workers.run_folder import GIVEN, GIVEN_INDEX, SUFFIX, RunFolder, WeightsFile
 
 
 def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
@@ -57,6 +58,14 @@ def given_file(config: RunConfig) -> WeightsFile | None:
     if given is None:
         return None
     return WeightsFile(name=GIVEN + SUFFIX, sha256=given.sha256, size_bytes=given.size_bytes)
+
+
+def origins(config: RunConfig, job: Job) -> tuple[int | None, int | None]:
+    """Whose weights a job's detector and its backbone start from: jobs', or what the run was given (`GIVEN_INDEX`)."""
+    given = config.start.given
+    if given is None or job.kind == "pretrain" or job.parent is not None or job.backbone is not None:
+        return job.parent, job.backbone
+    return (GIVEN_INDEX, None) if given.kind == "detector" else (None, GIVEN_INDEX)
 
 
 def put_given(config: RunConfig, folder: RunFolder) -> None:

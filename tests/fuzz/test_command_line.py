@@ -67,7 +67,12 @@ def test_arch_answers_anything(encoding: str, number: str, option: str) -> None:
 
 
 @FEW
-@given(arguments=st.lists(odd | st.sampled_from(["search", "status", "stop", "--run", "--last", "x.yaml"]), max_size=4))
+@given(
+    arguments=st.lists(
+        odd | st.sampled_from(["search", "status", "stop", "export", "--run", "--last", "--to", "onnx", "x.yaml"]),
+        max_size=4,
+    )
+)
 def test_any_arguments_are_answered(arguments: list[str]) -> None:
     spnas(*arguments)
 

@@ -1,0 +1,172 @@
+"""`spnas export`, and what other programs get: from runs, files and names, or one line that says why not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+import spnas
+from models.portable import Portable
+from orchestrator.cli import app
+from tests.conftest import REPOSITORY
+from workers.run_folder import RunFolder
+from workers.storage import open_storage
+
+STORED = REPOSITORY / "tests" / "assets" / "run-format-2"  # a run of the tiny search; it has weights of jobs 0 and 4
+
+
+def export(source: object, to: str, *options: object) -> Result:
+    return CliRunner().invoke(app, ["export", str(source), "--to", to, *map(str, options)])
+
+
+def refused(source: object, to: str, *options: object) -> str:
+    answer = export(source, to, *options)
+    assert (answer.exit_code, answer.stdout) == (2, ""), answer.output
+    assert answer.stderr.count("\n") == 1
+    return answer.stderr
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_best_of_a_run_becomes_a_file_that_is_named_after_it_and_builds_it_again(here: Path) -> None:
+    answer = export(STORED, "safetensors")
+    assert answer.exit_code == 0, answer.output
+    path = here / "run-format-2-detector.safetensors"
+    assert answer.stdout.startswith(f"{path}: detector BB(1,1,1), ")
+    with safe_open(path, "pt") as file:
+        told = {name: json.loads(text) for name, text in file.metadata().items() if name != "kind"}
+    assert told["classes"] == ["disc", "square", "triangle", "cross"]
+    assert told["resize"] == {"height": 64, "width": 64}
+    assert told["detector"]["pyramid_channels"] == 8
+    again = spnas.detector_from(str(path)).eval()
+    ours = spnas.detector_from(str(STORED)).eval()
+    picture = torch.rand(3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(again([picture])[0]["boxes"], ours([picture])[0]["boxes"])
+
+
+def test_a_backbone_of_any_job_that_has_weights_can_be_had(here: Path) -> None:
+    for job in (0, 4):
+        assert (
+            export(STORED, "safetensors", "--part", "backbone", "--job", job, "--out", f"{job}.safetensors").exit_code
+            == 0
+        )
+    start, later = (Portable.of_blob((here / f"{job}.safetensors").read_bytes()) for job in (0, 4))
+    assert (start.part, start.notes["job"], later.notes["job"]) == ("backbone", "0", "4")
+    assert str(start.spec.architecture) == "BB(1,1,1)"
+    network = spnas.backbone_from("0.safetensors", normalization="frozen")
+    assert list(network(torch.rand(1, 3, 32, 32))) == ["stage1", "stage2", "stage3"]
+
+
+def test_a_file_is_exported_as_its_run_is(here: Path) -> None:
+    assert export(STORED, "safetensors", "--out", "best.safetensors").exit_code == 0
+    answer = export("best.safetensors", "torch-export", "--part", "backbone", "--height", 48, "--width", 80)
+    assert answer.exit_code == 0, answer.output
+    program = torch.export.load(here / "best-backbone.pt2").module()
+    images = torch.rand(3, 3, 48, 80)
+    with torch.inference_mode():
+        expected = spnas.backbone_from(str(STORED)).eval()(images)
+    assert all(torch.equal(feature, expected[name]) for name, feature in program(images).items())
+
+
+def test_a_run_in_a_bucket_is_exported_too(address: str, here: Path) -> None:
+    storage = open_storage(address)
+    for path in STORED.rglob("*"):
+        name = str(path.relative_to(STORED))
+        if path.is_file() and not name.startswith("journal"):
+            storage.write(name, path.read_bytes())
+    with_journal = storage.open_log("journal/000001.jsonl")
+    with_journal.append((STORED / "journal" / "000001.jsonl").read_bytes())
+    with_journal.close()
+    assert export(address, "safetensors", "--out", "best.safetensors").exit_code == 0
+    assert spnas.network_from("best.safetensors").part == "detector"
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (3, "has no weights any more: a run keeps its best's and those that it may still need"),
+        (999, "has never been"),
+    ],
+)
+def test_a_job_without_weights_is_refused_with_those_that_have_some(job: int, reason: str, here: Path) -> None:
+    assert refused(STORED, "onnx", "--job", job) == f"run {STORED}: job {job} {reason}; jobs with weights: 0, 4\n"
+    assert not list(here.iterdir())
+
+
+def test_what_is_no_run_and_no_file_of_ours_is_refused(here: Path) -> None:
+    (here / "empty").mkdir()
+    (here / "notes.safetensors").write_bytes(b"nothing of the kind")
+    (here / "old.pth").write_bytes(b"")
+    assert "is not a run's folder" in refused("empty", "onnx")
+    assert "weights notes.safetensors: " in refused("notes.safetensors", "onnx")
+    assert "only .safetensors files of ours say" in refused("old.pth", "onnx")
+    assert "can't be read" in refused("nowhere.safetensors", "onnx")
+
+
+def test_a_run_that_has_come_to_nothing_yet_is_refused(here: Path) -> None:
+    RunFolder(str(here / "run")).write_config((STORED / "config.yaml").read_text())
+    assert "none of its jobs has been completed" in refused("run", "onnx")
+
+
+def test_options_that_mean_nothing_are_refused(here: Path) -> None:
+    shutil.copy(next((STORED / "weights").iterdir()), here / "weights.safetensors")
+    assert "which holds one network; leave it out" in refused("weights.safetensors", "onnx", "--job", 1)
+    assert "don't say what their detector is" in refused("weights.safetensors", "onnx", "--part", "detector")
+    assert "height and width: give both" in refused(STORED, "onnx", "--height", 64)
+    assert "lies in no folder" in refused(STORED, "onnx", "--out", "nowhere/best.onnx")
+    assert "is a folder" in refused(STORED, "onnx", "--out", ".")
+
+
+def test_an_export_that_fails_leaves_what_was_there(here: Path) -> None:
+    path = here / "best.onnx"
+    path.write_bytes(b"dear")
+    refused(STORED, "onnx", "--out", path, "--height", 64)
+    assert path.read_bytes() == b"dear"
+
+
+def test_names_and_encodings_give_fresh_networks() -> None:
+    assert spnas.backbone_from("resnet18", base_channels=4).spec.stem == "resnet"
+    features = spnas.features_from("BB(1,d1,1)", base_channels=4, out_indices=(1, -1))
+    assert features.feature_info.channels() == [8, 8] and features.feature_info.reduction() == [8, 16]
+    pyramid = spnas.pyramid_from("BB(1,d1)", base_channels=4, channels=8, num_levels=3)
+    assert [tuple(level.shape) for level in pyramid(torch.rand(1, 3, 64, 64)).values()] == [
+        (1, 8, 16, 16),
+        (1, 8, 8, 8),
+        (1, 8, 4, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("resnet19", "the nearest is resnet18"),
+        ("BB(1,x)", "position 5"),
+        ("runs/nowhere", "is not a run's folder"),
+        ("nothing.safetensors", "can't be read"),
+    ],
+)
+def test_what_is_no_network_is_refused_in_a_line(source: str, reason: str, here: Path) -> None:
+    with pytest.raises(ValueError, match=reason):
+        spnas.backbone_from(source)
+
+
+def test_torch_hub_gives_the_same() -> None:
+    def load(name: str, source: str, **options: object) -> torch.nn.Module:
+        return torch.hub.load(str(REPOSITORY), name, source, source="local", verbose=False, **options)
+
+    fresh = load("backbone", "resnet18", base_channels=4)
+    assert fresh.spec == spnas.backbone_from("resnet18", base_channels=4).spec
+    assert load("features", str(STORED)).feature_info.reduction() == [4, 8, 16]
+    assert load("pyramid", str(STORED), channels=8).out_channels == 8
+    stored = spnas.detector_from(str(STORED)).state_dict()
+    assert all(torch.equal(tensor, stored[key]) for key, tensor in load("detector", str(STORED)).state_dict().items())
