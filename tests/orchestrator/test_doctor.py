@@ -98,7 +98,8 @@ def test_fewer_nodes_than_asked_fail_and_those_there_are_examined(small_ray: Non
 
 @pytest.mark.ray
 def test_a_gang_larger_than_the_cluster_is_not_run(small_ray: None) -> None:
-    rows = rows_of(None, fleet={"num_workers": 3}, reignition=TINY["reignition"] | {"num_nodes": 3, "batch_size": 9})
+    together = {"num_nodes": 3, "batch_size": 9, "normalization": "sync"}
+    rows = rows_of(None, fleet={"num_workers": 3}, reignition=TINY["reignition"] | together)
     assert (rows["all-reduce, 3 workers"].status, rows["all-reduce, 3 workers"].found) == (
         "not run",
         "there are 2 workers",
