@@ -7,8 +7,9 @@ Invariants:
   normalisation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,13 +119,34 @@ def grouped(order: NDArray[np.int64], groups: NDArray[np.int64], batch_size: int
 def aspect_groups(sizes: Sequence[tuple[int, int]], num_groups: int) -> NDArray[np.int64]:
     """The group of each image by its width over its height.
 
-    Two groups part at 1; more part at equal steps of the logarithm from 1/2 to 2.
+    Two groups part at 1; more part at equal steps of the logarithm from 1/2 to 2, of which 1 is one, too, where their
+    number is even (as torchvision's always is).
 
     Args:
         sizes: height and width of each image.
-        num_groups: at least 2.
+        num_groups: at least 2, and even.
     """
     edges = np.array([1.0]) if num_groups == 2 else 2 ** np.linspace(-1, 1, num_groups - 1)
     ratios = np.array([width / height for height, width in sizes])
     groups: NDArray[np.int64] = np.searchsorted(edges, ratios, side="right")
     return groups
+
+
+def batches_by_size(
+    size: Callable[[int], tuple[int, int]], indices: Iterable[int], batch_size: int, *, divisor: int
+) -> list[list[int]]:
+    """Each image once, in batches of images that are padded to the same multiples of a divisor.
+
+    Args:
+        size: height and width of an image, by its number.
+        indices: the images' numbers; those of one batch keep their order.
+        batch_size: the most images of a batch.
+        divisor: what heights and widths are padded to multiples of.
+    """
+
+    def padded(index: int) -> tuple[int, int]:
+        height, width = size(index)
+        return -(-height // divisor), -(-width // divisor)
+
+    alike = [list(group) for _, group in groupby(sorted(indices, key=padded), key=padded)]
+    return [group[start : start + batch_size] for group in alike for start in range(0, len(group), batch_size)]

@@ -8,7 +8,7 @@ and pyramid compute in bfloat16, proposals, heads and boxes in float32.
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from models.detectors import build_detector, masks_of_boxes, seed_samplers
 from models.inheritance import inherit, load_weights, misfits
 from models.portable import DetectorCard
 from models.refit import refit_laterals
-from workers.batches import Pick, aspect_groups
+from workers.batches import Pick, aspect_groups, batches_by_size
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
 from workers.data.interface import DetectionData, DetectionSet
 from workers.data.loading import Loaders
@@ -260,11 +260,14 @@ def evaluate_detector(
 ) -> dict[str, float]:
     """The metrics of a detector on a split; the detector is left in evaluation mode.
 
+    What is found in an image does not depend on the others: images go through the network together only where each
+    is padded as it would be alone, to multiples of the detector's divisor.
+
     Args:
         model: the detector.
         split: what to evaluate on.
         class_names: in the order of their labels.
-        batch_size: images per forward pass.
+        batch_size: the most images per forward pass.
         family: whose metrics, beside COCO's.
         on_images: told how many images are done before each batch, and before the metrics are computed.
         world: the ranks that share the split, each image on one of them; all but the first get no metrics.
@@ -274,9 +277,11 @@ def evaluate_detector(
     loaders = loaders or Loaders()
     device = next(model.parameters()).device
     model.eval()
-    mine = range(world.rank, len(split), world.size)
     share_size = max(1, batch_size // world.size)
-    found: list[Detections] = []
+    mine = batches_by_size(
+        split.size, range(world.rank, len(split), world.size), share_size, divisor=model.transform.size_divisible
+    )
+    found: dict[int, Detections] = {}
 
     def load(index: int) -> Tensor:
         return staged(torch.from_numpy(split.image(index)), device)
@@ -284,30 +289,27 @@ def evaluate_detector(
     with (
         torch.inference_mode(),
         masks_of_boxes(model),
-        closing(loaders.map(load, mine, batch_size=share_size)) as loaded,
+        closing(loaders.map(load, chain.from_iterable(mine), batch_size=share_size)) as loaded,
     ):
-        for start in range(0, len(mine), share_size):
-            on_images(start * world.size)
-            chosen = mine[start : start + share_size]
-            images = [scaled(pixels, device) for pixels in islice(loaded, share_size)]
+        for chosen in mine:
+            on_images(len(found) * world.size)
+            images = [scaled(pixels, device) for pixels in islice(loaded, len(chosen))]
             for index, image, detected in zip(chosen, images, model(images), strict=True):
                 height, width = image.shape[-2:]
                 masks = detected.get("masks")
-                found.append(
-                    Detections(
-                        boxes=detected["boxes"].cpu().numpy(),
-                        labels=detected["labels"].cpu().numpy(),
-                        scores=detected["scores"].cpu().numpy(),
-                        masks=None
-                        if masks is None
-                        else stored_masks(split.target(index), (height, width), detected["boxes"], masks),
-                    )
+                found[index] = Detections(
+                    boxes=detected["boxes"].cpu().numpy(),
+                    labels=detected["labels"].cpu().numpy(),
+                    scores=detected["scores"].cpu().numpy(),
+                    masks=None
+                    if masks is None
+                    else stored_masks(split.target(index), (height, width), detected["boxes"], masks),
                 )
     on_images(len(split))
     shares = world.gather(found)
     if not world.is_first:
         return {}
-    whole = [shares[index % world.size][index // world.size] for index in range(len(split))]
+    whole = [shares[index % world.size][index] for index in range(len(split))]
     return measure(family, [split.target(index) for index in range(len(split))], whole, class_names)
 
 

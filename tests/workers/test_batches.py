@@ -1,6 +1,7 @@
 """Every image once in an epoch, the same batches for any number of ranks, batches of like images."""
 
 import copy
+import math
 from itertools import islice
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.batches import Pick, Plan, aspect_groups, grouped
+from workers.batches import Pick, Plan, aspect_groups, batches_by_size, grouped
 from workers.world import World
 
 
@@ -92,3 +93,20 @@ def test_two_groups_part_wide_from_tall_and_more_part_by_equal_factors() -> None
     sizes = [(100, 100), (100, 99), (60, 100), (100, 45), (40, 100)]
     assert aspect_groups(sizes, 2).tolist() == [1, 0, 1, 0, 1]
     assert aspect_groups(sizes, 4).tolist() == [2, 1, 2, 0, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100), st.integers(1, 100)), max_size=40), st.integers(1, 9), st.integers(1, 40)
+)
+def test_images_are_evaluated_once_with_those_that_are_padded_alike(
+    sizes: list[tuple[int, int]], batch_size: int, divisor: int
+) -> None:
+    found = batches_by_size(sizes.__getitem__, range(len(sizes)), batch_size, divisor=divisor)
+    assert sorted(index for batch in found for index in batch) == list(range(len(sizes)))
+    for batch in found:
+        assert 1 <= len(batch) <= batch_size
+        assert len({tuple(math.ceil(side / divisor) for side in sizes[index]) for index in batch}) == 1
+
+
+def test_images_of_one_size_are_evaluated_in_their_order() -> None:
+    assert batches_by_size(lambda index: (64, 64), range(5), 2, divisor=32) == [[0, 1], [2, 3], [4]]

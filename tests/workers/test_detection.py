@@ -14,8 +14,9 @@ from models.blob import pack, unpack
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply_all
 from workers.classification import pretrain
 from workers.data import open_classification_data
-from workers.data.interface import DetectionData
+from workers.data.interface import DetectionData, Image, Target
 from workers.detection import evaluate_detector, prepare_detector, train_detector
+from workers.metrics.average_precision import Detections
 from workers.settings import DetectorSettings, ShapesClassification
 from workers.task import CandidateFailure, Progress, Task, TrainingResult, TrainingStopped
 
@@ -102,6 +103,47 @@ def test_a_child_starts_from_its_parents_function(
     expected = outputs(unmorphed, shapes)
     assert sum(len(value) for value in expected) > 0
     assert all(map(torch.equal, outputs(model, shapes), expected))
+
+
+def test_what_is_found_in_an_image_does_not_depend_on_those_it_is_evaluated_with(
+    make_task: MakeTask,
+    shapes: DetectionData,
+    detector: DetectorSettings,
+    parent: TrainingResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Cropped:
+        """The images, every other one of them without its lower half."""
+
+        def __len__(self) -> int:
+            return len(shapes.val)
+
+        def size(self, index: int) -> tuple[int, int]:
+            return (64, 64) if index % 2 else (40 - index, 64)
+
+        def image(self, index: int) -> Image:
+            return shapes.val.image(index)[:, : self.size(index)[0]]
+
+        def target(self, index: int) -> Target:
+            return shapes.val.target(index)
+
+    found: list[list[Detections]] = []
+
+    def note(family: str, targets: list[Target], detections: list[Detections], names: list[str]) -> dict[str, float]:
+        found.append(detections)
+        return {}
+
+    monkeypatch.setattr("workers.detection.measure", note)
+    model, _ = prepare_detector(
+        child_task(make_task, parent), data=shapes, detector=detector, max_stages=MAX_STAGES, parent=parent.weights
+    )
+    done: list[int] = []
+    for batch_size in (8, 1):
+        evaluate_detector(model, Cropped(), shapes.class_names, batch_size=batch_size, on_images=done.append)
+    assert done == [0, 4, 12, 16, *range(17)]
+    for together, by_itself in zip(*found, strict=True):
+        np.testing.assert_allclose(together.boxes, by_itself.boxes, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(together.scores, by_itself.scores, rtol=1e-4, atol=1e-5)
 
 
 def test_the_parents_buffer_is_left_alone(
