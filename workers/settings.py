@@ -10,7 +10,7 @@ This module imports neither torch nor numpy, so that a config is checked at once
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.architecture import Normalization
 from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, DetectorShape
@@ -106,7 +106,7 @@ class TrainingSettings(_Schedule):
         ge=1,
         le=64,
         description="A detector's batches hold images of like width over height, so that little of them is padding: 2 "
-        "parts wide from tall ones, more part finer, 1 takes all together.",
+        "parts wide from tall ones, 4, 6 and so on part finer, 1 takes all together.",
     )
 
     @model_validator(mode="after")
@@ -114,6 +114,13 @@ class TrainingSettings(_Schedule):
         if self.scales is not None and self.scales[0] > self.scales[1]:
             raise ValueError(f"scales: {self.scales[0]} is more than {self.scales[1]}; give the smaller one first")
         return self
+
+    @field_validator("aspect_groups")
+    @classmethod
+    def _check_groups(cls, value: int) -> int:
+        if value > 1 and value % 2:
+            raise ValueError(f"{value} would not part wide from tall images; give 1 or an even number")
+        return value
 
 
 class DetectorSettings(Settings):
@@ -206,15 +213,17 @@ class DetectorSettings(Settings):
     )
 
 
-class _Cached(Settings):
+class CachedData(Settings):
+    """A data set whose resized images may be kept."""
+
     family: ClassVar[MetricFamily] = "coco"
     """The metrics that detectors are judged by on these data."""
 
     cache_bytes: int = Field(
         default=2**30,
         ge=0,
-        description="Resized images are kept in memory, as bytes, until this many are used; per worker, by the "
-        "data set's two splits together.",
+        description="Resized images are kept in memory, as bytes, until this many are used; per worker, of "
+        "which each rank has its share, by the data set's two splits together.",
     )
     cache_dir: Name | None = Field(
         default=None,
@@ -228,7 +237,7 @@ class _Cached(Settings):
         return False
 
 
-class AnnotatedData(_Cached):
+class AnnotatedData(CachedData):
     """Images and boxes on disk, whatever the format."""
 
     root: Name = Field(description="The folder of the data; no file outside of it is named by it or its lists.")
@@ -250,8 +259,8 @@ class AnnotatedData(_Cached):
     )
     empty_images: Literal["drop", "keep"] = Field(
         default="drop",
-        description="Whether images without a box are left out of training and counted, or trained on. Evaluation "
-        "takes all.",
+        description="Whether images without a box, or with ignored ones alone, are left out of training and counted, "
+        "or trained on. Evaluation takes all.",
     )
     invalid_boxes: Literal["drop", "refuse"] = Field(
         default="drop",
@@ -348,7 +357,7 @@ class BddData(AnnotatedData):
     short_side: int = Field(default=720, ge=16, le=MAX_SIDE, description="Images are resized to this shorter side ...")
 
 
-class _Shapes(_Cached):
+class _Shapes(CachedData):
     seed: int = Field(default=0, ge=0, description="Seed of the pictures, apart from the search's.")
     num_train: int = Field(default=960, ge=1, le=MAX_IMAGES, description="Training images.")
     num_val: int = Field(default=400, ge=1, le=MAX_IMAGES, description="Images to evaluate on.")
@@ -402,7 +411,7 @@ class ShapesClassification(_Shapes):
     image_size: int = Field(default=48, ge=20, le=MAX_SIDE, description="Side of the images, in pixels.")
 
 
-class ImageFolderData(_Cached):
+class ImageFolderData(CachedData):
     """Images to classify: `root`/SPLIT/CLASS/*.jpg (or jpeg, png); classes are the sorted folder names."""
 
     format: Literal["imagefolder"] = Field(description="The layout.")

@@ -4,6 +4,8 @@ Invariant: data sets are opened by the first task that needs them and stay open,
 ahead in them.
 """
 
+from typing import TypeVar
+
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
@@ -11,8 +13,11 @@ from workers.data.loading import Loaders
 from workers.detection import train_detector
 from workers.evaluation import evaluate
 from workers.rank import Blob, Checkpoints
+from workers.settings import CachedData
 from workers.task import NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
 from workers.world import World, joined
+
+AnyData = TypeVar("AnyData", bound=CachedData)
 
 
 class NetworkTrainer:
@@ -63,7 +68,7 @@ class NetworkTrainer:
         if task.kind == "pretrain":
             if self._classification_data is None:
                 assert settings.reignition_data is not None
-                self._classification_data = open_classification_data(settings.reignition_data)
+                self._classification_data = open_classification_data(_shared(settings.reignition_data, settings))
             return pretrain(
                 task,
                 data=self._classification_data,
@@ -74,7 +79,7 @@ class NetworkTrainer:
                 loaders=self._loaders,
             )
         if self._detection_data is None:
-            self._detection_data = open_detection_data(settings.data)
+            self._detection_data = open_detection_data(_shared(settings.data, settings))
         if task.kind == "evaluate":
             return evaluate(
                 task,
@@ -100,3 +105,8 @@ class NetworkTrainer:
             world=world,
             loaders=self._loaders,
         )
+
+
+def _shared(data: AnyData, settings: NodeSettings) -> AnyData:
+    """The settings of a data set with a rank's share of the worker's cache."""
+    return data.model_copy(update={"cache_bytes": data.cache_bytes // settings.num_ranks})

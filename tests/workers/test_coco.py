@@ -1,5 +1,7 @@
 """COCO's layout, sound and broken, and the real thing where it is there."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as run_lengths
+from pycocotools.coco import COCO
 
 from tests.fuzz.answers import FEW
 from tests.small_data import NEEDS_REAL, REAL, coco_annotation, write_coco, write_image, write_json
@@ -16,7 +19,7 @@ from workers.data import annotated as kinds
 from workers.data import check_detection_data, open_detection_data
 from workers.data.coco import ROW
 from workers.data.image_files import NO_IMAGE, TORN
-from workers.data.interface import DetectionData
+from workers.data.interface import DetectionData, Target
 from workers.settings import CocoData
 
 CAT, DOG, TREE = ("cat", (4, 4, 20, 25)), ("dog", (0, 0, 40, 30)), ("tree", (10, 10, 30, 20))
@@ -220,6 +223,14 @@ def test_an_image_of_another_size_than_at_the_start_is_named(root: Path) -> None
         data.train.image(0)
 
 
+def test_an_image_that_was_kept_for_another_size_than_is_said_is_named(root: Path, tmp_path: Path) -> None:
+    kept = {"check_images": False, "cache_dir": str(tmp_path / "cache")}
+    opened(root, **kept).train.image(0)
+    change(root, images=[{**one, "width": 80, "height": 60} for one in change(root)["images"]])
+    with pytest.raises(ValueError, match="it has 40 x 30 pixels, not 80 x 60"):
+        opened(root, **kept).train.image(0)
+
+
 def test_sizes_that_are_not_said_are_taken_from_the_files(root: Path) -> None:
     change(root, images=[{"id": one["id"], "file_name": one["file_name"]} for one in change(root)["images"]])
     assert opened(root, check_images=False).train.size(0) == (60, 80)
@@ -294,6 +305,31 @@ def test_masks_come_from_polygons_and_runs(root: Path) -> None:
     assert opened(root).train.target(1).masks is None
 
 
+# pycocotools rounds 5 x + 0.5: 2.5 x 0.7 and the like fall to the other side in single precision.
+SLANTED = [[30.37, 3.1, 38.9, 20.13, 41.5, 33.2, 20.7, 29.9, -3.3, 12.3], [1.1, 1.3, 9.9, 2.7, 7.7, 11.9]]
+
+
+def test_masks_are_those_of_pycocotools_to_the_last_pixel(root: Path) -> None:
+    draws = np.random.default_rng(0)
+    corners = np.round(draws.uniform(0, 30, (200, 5, 2)), 1)
+    outlines = [SLANTED, *([polygon.ravel().tolist()] for polygon in corners)]
+    add(root, *(coco_annotation(i, 107, "cat", (3, 5, 9, 12), segmentation=one) for i, one in enumerate(outlines)))
+    target = opened(root, masks=True).train.target(1)
+    assert_official(target, official_of(root / "annotations" / "instances_train.json"), 107)
+
+
+def official_of(path: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def assert_official(target: Target, official: COCO, image_id: int) -> None:
+    annotations = official.imgToAnns[image_id]
+    assert target.masks is not None and len(target.masks) == len(annotations)
+    for mask, annotation in zip(target.masks, annotations, strict=True):
+        np.testing.assert_array_equal(run_lengths.decode(mask), official.annToMask(annotation))
+
+
 @pytest.mark.parametrize(
     "segmentation",
     [
@@ -333,6 +369,11 @@ def test_real_images_of_coco_are_read_whole() -> None:
     targets = [data.val.target(index) for index in range(66)]
     assert sum(int(target.crowd.sum()) for target in targets if target.crowd is not None) == 8
     assert sorted(data.val.stored_id(i) for i, target in enumerate(targets) if not len(target.boxes)) == [58636, 226111]  # type: ignore[attr-defined]
+    for part in ("train", "val"):
+        split = getattr(data, part)
+        official = official_of(REAL / "coco_cc" / "annotations" / f"instances_{part}2017.json")
+        for index in range(len(split)):
+            assert_official(split.target(index), official, split.stored_id(index))
     for target in targets:
         assert target.masks is not None and target.area is not None and target.crowd is not None
         for mask, area, crowd in zip(target.masks, target.area, target.crowd, strict=True):

@@ -53,6 +53,12 @@ def test_cities_are_read_in_order_and_riders_with_what_they_ride(root: Path) -> 
     np.testing.assert_array_equal(opened(root, rider_boxes="person").train.target(0).boxes[1], [24, 6, 34, 30])
 
 
+def test_other_objects_keep_their_own_box_whatever_their_children(root: Path) -> None:
+    bag = ecp_object("bicycle", (20, 20, 40, 36))
+    annotate(root, ecp_object("pedestrian", (24, 6, 34, 30), children=[bag]))
+    np.testing.assert_array_equal(opened(root).train.target(1).boxes, [[24, 6, 34, 30]])
+
+
 def test_day_and_night_are_joined_though_their_names_are_the_same(root: Path) -> None:
     assert len(opened(root, train=["day/train", "night/train"]).train) == 3
 

@@ -59,6 +59,12 @@ def test_sizes_that_contradict_each_other_are_refused() -> None:
         VocData(format="voc", root="x", classes=("a", "a"))
 
 
+def test_groups_that_would_not_part_wide_from_tall_images_are_refused() -> None:
+    assert [TrainingSettings(aspect_groups=number).aspect_groups for number in (1, 2, 4)] == [1, 2, 4]
+    with pytest.raises(ValidationError, match="3 would not part wide from tall images; give 1 or an even number"):
+        TrainingSettings(aspect_groups=3)
+
+
 def test_detector_settings_are_those_of_the_models_with_the_same_defaults() -> None:
     ours = DetectorSettings().model_dump()
     theirs = DetectorShape()

@@ -74,10 +74,18 @@ def test_difficult_objects_are_to_be_ignored(write_voc: WriteVoc) -> None:
 
 
 def test_listed_classes_keep_their_order_and_others_are_counted(write_voc: WriteVoc) -> None:
-    data = open_detection_data(settings(sound(write_voc), classes=["ghost", "cell"], invalid_boxes="refuse"))
-    assert data.class_names == ("ghost", "cell")
+    data = open_detection_data(settings(sound(write_voc, e=[("tree", 1, 1, 9, 9)]), classes=["tree", "cell"]))
+    assert data.class_names == ("tree", "cell")
     assert data.train.target(1).labels.tolist() == [2]
     assert [(p.kind, p.count) for p in data.report.problems] == [(kinds.UNKNOWN_CLASS, 1)]
+
+
+def test_a_class_that_no_object_has_is_refused_with_the_nearest_names(write_voc: WriteVoc) -> None:
+    root = sound(write_voc)
+    with pytest.raises(ValueError, match=r"data\.classes: no object of .* is 'dott'; there are dot$"):
+        check_detection_data(settings(root, classes=["cell", "dott"]))
+    with pytest.raises(ValueError, match=r"is 'ghost'; there are cell, dot$"):
+        check_detection_data(settings(root, classes=["cell", "ghost"]))
 
 
 BROKEN = {
@@ -109,6 +117,16 @@ def test_images_without_a_box_are_left_out_and_counted(write_voc: WriteVoc) -> N
     root = sound(write_voc, empty=[], hollow=[BROKEN[kinds.NO_AREA]])
     assert found(root) == {kinds.NO_BOX: 2, kinds.NO_AREA: 1}
     assert check_detection_data(settings(root)).num_train == 2
+
+
+def test_images_with_ignored_boxes_alone_are_trained_on_only_if_asked(write_voc: WriteVoc) -> None:
+    write_voc("train", {"a": [GOOD], "b": [("dot", 2, 2, 9, 9)]}, difficult=["dot"])
+    root = write_voc("val", {"c": [GOOD]})
+    assert found(root) == {kinds.NO_BOX: 1}
+    assert len(open_detection_data(settings(root)).train) == 1
+    assert len(open_detection_data(settings(root, empty_images="keep")).train) == 2
+    with pytest.raises(ValueError, match=r"data\.train: train has no image with a box left \(.*listed"):
+        check_detection_data(settings(root, classes=["dot"]))
 
 
 def test_images_without_a_box_are_trained_on_if_asked_and_always_evaluated(write_voc: WriteVoc) -> None:

@@ -267,24 +267,26 @@ class Sifter:
         return self._sift_boxes(found, describe, min_side, overhang)
 
     def united(self, part: str, splits: Sequence[Annotated]) -> Annotated:
-        """The splits of a part as one, for training without the images that have no box if the settings say so.
+        """The splits of a part as one, for training without images that have no box to find if the settings say so.
 
         Args:
             part: the config's key of the splits, ``train`` or ``val``.
             splits: each as `sift` gives it.
 
         Raises:
-            ValueError: where no box is left.
+            ValueError: where no box to find is left.
         """
         found = joined(splits)
-        if not len(found.boxes):
+        if found.ignore.all():
             reasons = "; ".join(map(str, self.problems.all())) or (
-                "there are no boxes" if found.paths else "the lists are empty"
+                ("there are only ignored boxes" if len(found.boxes) else "there are no boxes")
+                if found.paths
+                else "the lists are empty"
             )
             names = ", ".join(getattr(self._settings, part))
             raise ValueError(f"{self._key}.{part}: {names} has no image with a box left ({reasons})")
         has_box = np.zeros(len(found.paths), dtype=np.bool_)
-        has_box[found.owners] = True
+        has_box[found.owners[~found.ignore]] = True  # a detector would learn that what is ignored is background
         if part == "train" and self._settings.empty_images == "drop" and not has_box.all():
             empty = np.flatnonzero(~has_box).tolist()
             self.problems.add_all(NO_BOX, empty, lambda row: Path(found.paths[row]).name)
@@ -397,8 +399,12 @@ class ImageSet:
         )
 
     def _read(self, index: int) -> Image:
+        width, height = self._found.sizes[index].tolist()  # `_decoded` refuses any other, and must be asked about it
         return self._disk.image(
-            self.path(index), self.size(index), lambda: self._decoded(index), manner="all of it, bilinear"
+            self.path(index),
+            self.size(index),
+            lambda: self._decoded(index),
+            manner=f"all of {width} x {height}, bilinear",
         )
 
     def _decoded(self, index: int) -> Image:

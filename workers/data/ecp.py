@@ -69,11 +69,12 @@ class _Reader:
         sizes, owners, labels = array("q"), array("q"), array("q")
         boxes, occlusion, truncation = array("d"), array("f"), array("f")
         ignore, crowd = bytearray(), bytearray()
+        names = list(self._labels)
         for path, file, frame in self._frames(part, split):
             for label, one in self._objects(frame, file):
                 owners.append(len(paths))
                 labels.append(label)
-                boxes.extend(one.whole_box if self._settings.rider_boxes == "whole" else one.box)
+                boxes.extend(one.judged_box(names[label - 1]) if self._settings.rider_boxes == "whole" else one.box)
                 crowd.append(one.identity in REGIONS)
                 ignore.append(one.identity in REGIONS or _is_ignored(one))
                 occlusion.append(one.occlusion)
@@ -85,7 +86,7 @@ class _Reader:
 
         def describe(row: int) -> tuple[str, str]:
             written = ", ".join(f"{value:g}" for value in corners[row])
-            return files[owners[row]], f"{list(self._labels)[labels[row] - 1]} ({written})"
+            return files[owners[row]], f"{names[labels[row] - 1]} ({written})"
 
         return self.sifter.sift(
             Annotated(

@@ -45,9 +45,10 @@ class EcpObject:
     children: "tuple[EcpObject, ...]" = ()
     score: float | None = None
 
-    @property
-    def whole_box(self) -> Box:
-        """The box around the object and its children, by which riders are judged."""
+    def judged_box(self, class_name: str) -> Box:
+        """The box by which it is judged among a class: a rider among riders by the one around it and its children."""
+        if (self.identity, class_name) != ("rider", "rider"):
+            return self.box
         boxes = [self.box, *(child.box for child in self.children)]
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         return min(x0), min(y0), max(x1), max(y1)

@@ -3,8 +3,9 @@
 A segmentation is a list of polygons, each x, y, x, y, ... in pixels, or runs (`counts` of `size`), column by column,
 that alternate from background to object: numbers, or COCO's letters for them (pycocotools, common/maskApi.c).
 
-Invariant: what `sound` says can be made a mask of the image's size; coordinates are cut at the image's border, so that
-no number in a file decides how much memory is used.
+Invariant: what `sound` says can be made a mask of the image's size, the very one of pycocotools' annToMask as long as
+no coordinate is farther out than the image is large. Those that are, are cut there, so that no number in a file decides
+how much memory is used.
 """
 
 from array import array
@@ -25,7 +26,7 @@ class Outlines:
 
     def __init__(self) -> None:
         """None so far."""
-        self._points = array("f")
+        self._points = array("d")  # as pycocotools has them: fewer digits round other pixels in
         self._ends = array("q", [0])  # of each polygon in `_points`
         self._firsts = array("q")  # of each row, in `_ends`
         self._runs: dict[int, tuple[int, int, array[int]]] = {}  # height, width and runs of those that are runs
@@ -59,7 +60,7 @@ class Outlines:
         """
         firsts = np.append(np.frombuffer(self._firsts, dtype=np.int64), len(self._ends) - 1)
         found = np.diff(firsts) > 0
-        points, ends = np.frombuffer(self._points, dtype=np.float32), np.frombuffer(self._ends, dtype=np.int64)
+        points, ends = np.frombuffer(self._points, dtype=np.float64), np.frombuffer(self._ends, dtype=np.int64)
         for place in np.flatnonzero(~np.isfinite(points)).tolist():
             polygon = np.searchsorted(ends, place, side="right") - 1
             found[np.searchsorted(firsts, polygon, side="right") - 1] = False
@@ -84,7 +85,9 @@ class Outlines:
             first, last = self._firsts[row], (*self._firsts[row + 1 : row + 2], len(self._ends) - 1)[0]
             polygons = [
                 np.clip(
-                    np.array(self._points[self._ends[one] : self._ends[one + 1]]).reshape(-1, 2), 0, (width, height)
+                    np.array(self._points[self._ends[one] : self._ends[one + 1]]).reshape(-1, 2),
+                    (-width, -height),
+                    (2 * width, 2 * height),
                 )
                 for one in range(first, last)
             ]

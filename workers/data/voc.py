@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -54,8 +55,9 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
         key: the config's key of `settings`, for messages.
 
     Raises:
-        ValueError: for a missing folder or list; for what is wrong where `invalid_boxes` is ``refuse`` or
-            where it is more than `max_invalid_share`; for a split that nothing is left of.
+        ValueError: for a missing folder or list; for a class that no object has; for what is wrong where
+            `invalid_boxes` is ``refuse`` or where it is more than `max_invalid_share`; for a split that nothing
+            is left of.
         OSError: where a folder or file that is there can't be read.
     """
     reader = _Reader(settings, key)
@@ -64,6 +66,7 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
     )
     train, val = reader.read("train", settings.train), reader.read("val", settings.val)
     reader.sifter.check_shares()
+    _check_classes(settings, key, reader)
     found = np.unique(np.concatenate([train.labels, val.labels]))
     names = {label: name for name, label in reader.labels.items()}
     class_names = settings.classes or tuple(sorted(names[label] for label in found.tolist()))
@@ -74,12 +77,24 @@ def open_voc(settings: VocData, *, key: str) -> DetectionData:
     return detection_data(train, val, class_names, settings, reader.sifter.problems)
 
 
+def _check_classes(settings: VocData, key: str, reader: "_Reader") -> None:
+    """Refuse a class that no object has: only the objects say what classes there are."""
+    for name in settings.classes or ():
+        if name not in reader.found:
+            names = get_close_matches(name, reader.found) or sorted(reader.found)
+            raise ValueError(
+                f"{key}.classes: no object of {reader.sifter.root} is {brief(name)}; there are "
+                f"{one_line(', '.join(names), 500)}"
+            )
+
+
 class _Reader:
     """Reads lists and annotations; `labels` numbers the classes as they are met, those that are asked for first."""
 
     def __init__(self, settings: VocData, key: str) -> None:
         self.sifter = Sifter(settings, key)
         self.labels = {name: label for label, name in enumerate(settings.classes or (), start=1)}
+        self.found: set[str] = set()  # names of all classes, listed or not
         self._classes, self._key = settings.classes, key
 
     def read(self, part: str, splits: Sequence[str]) -> Annotated:
@@ -168,6 +183,7 @@ class _Reader:
 
     def _is_listed(self, box: _Box, annotation: Path) -> bool:
         """Whether a box is of a class that is asked for."""
+        self.found.add(box.name)
         if self._classes is None:
             self.labels.setdefault(box.name, len(self.labels) + 1)
         if box.name in self.labels:

@@ -104,7 +104,7 @@ def _image(pair: Pair, class_name: str, *, ignore_other_vru: bool) -> ImageOfCla
     objects = [annotated.objects[position] for position in roles]
     found = [child for child in detected.objects if OLD_NAMES.get(child.identity, child.identity) == class_name]
     return ImageOfClass(
-        objects=_boxes([_judged_box(child, class_name) for child in objects]),
+        objects=_boxes([child.judged_box(class_name) for child in objects]),
         roles=np.array([*roles.values()], dtype=np.int64),
         occlusion=np.array([child.occlusion for child in objects], dtype=np.float64),
         truncation=np.array([child.truncation for child in objects], dtype=np.float64),
@@ -123,10 +123,6 @@ def _role(child: EcpObject, class_name: str, *, ignore_other_vru: bool) -> int |
     if REGIONS.get(child.identity) == class_name:
         return None if class_name == "pedestrian" and DEPICTION in child.tags else REGION
     return None
-
-
-def _judged_box(child: EcpObject, class_name: str) -> tuple[float, float, float, float]:
-    return child.whole_box if class_name == "rider" and child.identity == "rider" else child.box
 
 
 def _boxes(corners: Sequence[tuple[float, float, float, float]]) -> Floats:

@@ -59,6 +59,7 @@ class _Split:
 
 def score_voc(truth: Path, detections: Path, split: str | None = None) -> Score:
     """COCO's metrics, and AP50 by the mean at eleven recalls and by the area, over all classes and of each."""
+    detections.stat()  # there is such a file or folder, or an OSError
     files = sorted(detections.glob(f"*{MARK}*.txt")) if detections.is_dir() else [detections]
     if not files:
         raise ValueError(f"{detections}: has no file such as comp4_det_test_car.txt")

@@ -142,6 +142,8 @@ def test_missing_and_broken_truth_is_refused_with_its_place(
         score("voc", tmp_path / "nowhere", found)
     with pytest.raises(ValueError, match="has no file such as"):
         score("voc", home, tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        score("voc", home, tmp_path / "nowhere")
     (home / "ImageSets" / "Main" / "test.txt").write_text("a\na\n")
     with pytest.raises(ValueError, match="an image is there twice"):
         score("voc", home, found, split="test")
