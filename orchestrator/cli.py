@@ -5,8 +5,11 @@ stop is one line and exit code 1, and the same command goes on.
 """
 
 import json
+import os
+import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
@@ -62,17 +65,31 @@ def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parame
         if isinstance(sys.stdout, TextIOWrapper):  # a folder's name may be no text that a terminal takes
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return command(*args, **kwargs)
+            answer = command(*args, **kwargs)
+            sys.stdout.flush()
+            return answer
         except UserError as error:
             _fail(str(error), 2)
         except RunStopped as error:
             _fail(f"stopped: {error}\nNothing is lost; the same command goes on.", 1)
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _is_unread():
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to write at the end
+                raise typer.Exit(1) from None
             _fail(f"stopped: {error}\nNothing finished is lost; the same command goes on.", 1)
         except KeyboardInterrupt:
             _fail("interrupted. Nothing finished is lost; the same command goes on.", 130)
 
     return run
+
+
+def _is_unread() -> bool:
+    """Whether whoever read standard output has gone, as `head` does."""
+    with suppress(OSError, ValueError):  # it may be no file
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    return False
 
 
 def _fail(text: str, code: int) -> NoReturn:

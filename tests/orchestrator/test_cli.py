@@ -11,6 +11,7 @@ import yaml
 from orchestrator.runs import RunLock, open_run
 from tests.orchestrator.tiny import TINY, tiny_config, write_config
 from tests.s3_server import S3Server
+from tests.small_data import ecp_object, write_json
 from workers.storage import open_storage
 
 
@@ -30,6 +31,23 @@ def refused(tmp_path: Path, *overrides: str, config: Path | None = None) -> str:
     lines = answer.stderr.strip().splitlines()
     assert len(lines) == 1, answer.stderr
     return lines[0]
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly(tmp_path: Path) -> None:
+    frame = ecp_object("frame", (0, 0, 0, 0), children=[ecp_object("pedestrian", (4, 4, 12, 60))])
+    write_json(tmp_path / "a.json", frame)
+    write_json(tmp_path / "found.json", {**frame, "children": []})
+    reader, writer = os.pipe()
+    os.close(reader)
+    answer = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "score", "ecp", tmp_path / "a.json", tmp_path / "found.json"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    os.close(writer)
+    assert (answer.returncode, answer.stderr) == (1, b"")
 
 
 def test_a_misspelt_key_is_named_with_the_right_one(tmp_path: Path) -> None:
