@@ -3,7 +3,19 @@
 Invariant: each function here is the one of `spnas` that it is named for.
 """
 
-dependencies = ["pydantic", "safetensors", "torch", "torchvision", "yaml"]
+dependencies = [
+    "PIL",
+    "defusedxml",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pycocotools",
+    "pydantic",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "yaml",
+]
 
 from spnas import backbone_from as backbone  # noqa: E402, F401
 from spnas import detector_from as detector  # noqa: E402, F401

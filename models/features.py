@@ -1,64 +1,64 @@
 """A backbone as a list of feature maps, in the way of timm's ``features_only`` networks.
 
-Invariant: entry i of ``feature_info`` says the channels and the stride of entry i of what `forward` returns.
+Invariant: ``feature_info.channels()[i]`` and ``feature_info.reduction()[i]`` are those of entry i of what `forward`
+returns. As in timm, what is asked of a number is asked of the stage of that number, whatever the maps are.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from models.backbone import Backbone
 
+Stage = dict[str, int | str]
+"""What is known of a stage, under timm's names: ``num_chs``, its channels; ``reduction``, its stride; ``module``, its
+name; ``index``, its number, from 0."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureMap:
-    """One map, under timm's names.
 
-    Attributes:
-        num_chs: its channels.
-        reduction: its stride: pixels of the image for each of its own.
-        module: the name of the stage that gives it.
-        index: the stage's number, from 0.
+class FeatureInfo:
+    """What is known of the maps before any image is seen; the part of timm's class of this name that users ask.
+
+    Everywhere ``idx`` is None for each map that is given, else the number or numbers of stages.
     """
 
-    num_chs: int
-    reduction: int
-    module: str
-    index: int
+    def __init__(self, stages: Sequence[Stage], out_indices: Sequence[int]) -> None:
+        """Keep all stages, and the numbers of those whose maps are given."""
+        self.info = list(stages)
+        self.out_indices = tuple(out_indices)
 
+    def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
+        """A value of each map, of a stage, or of each of some stages."""
+        if isinstance(idx, int):
+            return self.info[idx][key]
+        return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
 
-class FeatureInfo(Sequence[FeatureMap]):
-    """What is known of the maps before any image is seen; the part of timm's class of this name that users ask."""
+    def get_dicts(self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None) -> Any:
+        """All that is known, or what some keys stand for, as `get` gives it."""
+        if isinstance(idx, int):
+            return self.info[idx] if keys is None else {key: self.info[idx][key] for key in keys}
+        return [self.get_dicts(keys, index) for index in (self.out_indices if idx is None else idx)]
 
-    def __init__(self, maps: Sequence[FeatureMap]) -> None:
-        """Keep the maps in order."""
-        self._maps = tuple(maps)
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """The channels."""
+        return self.get("num_chs", idx)
 
-    def channels(self) -> list[int]:
-        """The channels of each map."""
-        return [item.num_chs for item in self._maps]
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """The stride: pixels of the image for each of a map's own."""
+        return self.get("reduction", idx)
 
-    def reduction(self) -> list[int]:
-        """The stride of each map."""
-        return [item.reduction for item in self._maps]
-
-    def module_name(self) -> list[str]:
-        """The stage of each map."""
-        return [item.module for item in self._maps]
-
-    def get_dicts(self) -> list[dict[str, int | str]]:
-        """All of it, as timm has it."""
-        return [asdict(item) for item in self._maps]
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """The name of the stage."""
+        return self.get("module", idx)
 
     def __len__(self) -> int:
-        return len(self._maps)
+        return len(self.info)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self._maps[index]
+    def __getitem__(self, index: int) -> Stage:
+        return self.info[index]
 
-    def __iter__(self) -> Iterator[FeatureMap]:
-        return iter(self._maps)
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self.info)
 
 
 class FeatureList(nn.Module):
@@ -85,14 +85,13 @@ class FeatureList(nn.Module):
             raise ValueError(f"out_indices: {wanted} do not rise")
         self.body = body
         self.out_indices = tuple(wanted)
-        self.feature_info = FeatureInfo(
-            [
-                FeatureMap(num_chs=channels[index], reduction=4 * 2**index, module=f"stage{index + 1}", index=index)
-                for index in wanted
-            ]
-        )
+        stages: list[Stage] = [
+            {"num_chs": width, "reduction": 4 * 2**index, "module": f"stage{index + 1}", "index": index}
+            for index, width in enumerate(channels)
+        ]
+        self.feature_info = FeatureInfo(stages, wanted)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, ceil(H / reduction), ceil(W / reduction)] per map."""
         features = self.body(images)
-        return [features[item.module] for item in self.feature_info]
+        return [features[name] for name in self.feature_info.module_name()]

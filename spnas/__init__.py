@@ -15,8 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.architecture import Architecture, ArchitectureError, NetworkSpec
-from models.zoo import ZOO, read_architecture
+from spnas.shadows import refuse_shadows
+
+refuse_shadows()
+
+from models.architecture import Architecture, ArchitectureError, NetworkSpec  # noqa: E402
+from models.zoo import ZOO, read_architecture  # noqa: E402
 
 if TYPE_CHECKING:
     from torchvision.models.detection import FasterRCNN

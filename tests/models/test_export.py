@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchvision.ops import boxes as box_ops
 
 from models import export as exporting
+from models.backbone import build_backbone
 from models.blob import pack, unpack
 from models.detector_shape import DetectorShape
 from models.detectors import build_detector, masks_of_boxes
@@ -268,8 +270,28 @@ def test_a_list_of_features_has_what_its_info_says_or_is_refused(faster: Portabl
         return
     info = features.feature_info
     maps = features(torch.rand(1, 3, 32, 64))
-    assert len(maps) == len(info) == len(indices)
+    assert len(maps) == len(indices) and len(info) == 2
     assert [item.shape[1] for item in maps] == info.channels()
     assert [(32 // item.shape[2], 64 // item.shape[3]) for item in maps] == [(step, step) for step in info.reduction()]
-    assert [item["module"] for item in info.get_dicts()] == info.module_name() == [item.module for item in info]
-    assert info[0].index == indices[0] % 2
+    assert [item["module"] for item in info.get_dicts()] == info.module_name()
+    assert info.out_indices == tuple(index % 2 for index in indices)
+
+
+@pytest.mark.parametrize("out_indices", [None, (1, 3), (2,)])
+def test_feature_info_answers_as_timms_does(out_indices: tuple[int, ...] | None) -> None:
+    options: Any = {} if out_indices is None else {"out_indices": [index + 1 for index in out_indices]}
+    theirs = timm.create_model("resnet18", features_only=True, **({"out_indices": (1, 2, 3, 4)} | options)).feature_info
+    ours = FeatureList(build_backbone("resnet18"), out_indices).feature_info
+    assert len(ours) == len(theirs) - 1 == len(list(ours))  # timm's first is the stem, which we don't give
+    for idx in (None, 0, 2, [0, 3], (1,)):
+        shifted = None if idx is None else idx + 1 if isinstance(idx, int) else [index + 1 for index in idx]
+        assert ours.channels(idx) == ours.get("num_chs", idx) == theirs.channels(shifted)
+        assert ours.reduction(idx) == ours.get("reduction", idx) == theirs.reduction(shifted)
+        assert type(ours.module_name(idx)) is type(theirs.module_name(shifted))
+        for keys in (["num_chs"], ["num_chs", "reduction"]):
+            assert ours.get_dicts(keys, idx) == theirs.get_dicts(keys, shifted)
+    for stage in range(4):
+        assert ours[stage]["num_chs"] == theirs[stage + 1]["num_chs"]
+        assert ours[stage].get("reduction") == theirs[stage + 1].get("reduction")
+        assert ours[stage].keys() <= theirs[stage + 1].keys()
+    assert ours.get_dicts() == [ours[index] for index in ours.out_indices]

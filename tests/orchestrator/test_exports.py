@@ -1,7 +1,12 @@
 """`spnas export`, and what other programs get: from runs, files and names, or one line that says why not."""
 
 import json
+import re
+import runpy
 import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -170,3 +175,40 @@ def test_torch_hub_gives_the_same() -> None:
     assert load("pyramid", str(STORED), channels=8).out_channels == 8
     stored = spnas.detector_from(str(STORED)).state_dict()
     assert all(torch.equal(tensor, stored[key]) for key, tensor in load("detector", str(STORED)).state_dict().items())
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a program of a user's says, whose own folder is the first that Python looks in."""
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}]; sys.path.append({str(REPOSITORY)!r})\n{code}"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["models/__init__.py", "workers/__init__.py", "orchestrator.py"])
+def test_another_package_under_a_name_of_ours_is_named_in_a_line(name: str, here: Path) -> None:
+    (here / name).parent.mkdir(exist_ok=True)
+    (here / name).write_text("")
+    answer = python("import spnas", here)
+    last = answer.stderr.splitlines()[-1]
+    where = here / name.removesuffix("/__init__.py")
+    assert last.startswith("ImportError: spnas: its package ") and f"Python finds {where}; rename that" in last
+    loaded = python(f"import {Path(name).parts[0].removesuffix('.py')}, spnas", here)
+    assert "ImportError: spnas: its package " in loaded.stderr.splitlines()[-1]
+
+
+def test_what_torch_hub_is_told_of_is_all_that_a_run_and_a_file_need(here: Path) -> None:
+    assert export(STORED, "safetensors", "--out", "best.safetensors").exit_code == 0
+    told = runpy.run_path(str(REPOSITORY / "hubconf.py"))["dependencies"]
+    wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    modules = {"pillow": "PIL", "pyyaml": "yaml"}
+    names = [re.split(r"\W", requirement)[0] for requirement in wanted]
+    missing = sorted({modules.get(name, name) for name in names} - set(told))
+    assert "ray" in missing
+    code = f"""
+sys.modules.update(dict.fromkeys({missing}))  # to import them is an error
+import hubconf
+for source in ({str(STORED)!r}, "best.safetensors"):
+    for build in (hubconf.backbone, hubconf.features, hubconf.pyramid, hubconf.detector):
+        build(source)
+"""
+    answer = python(code, here)
+    assert answer.returncode == 0, answer.stderr
