@@ -300,8 +300,8 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbe
             kills.append(kill_workers())
 
     # The start takes seconds, and is killed when it is first seen at work.
-    config = tiny_config(start={"training": {"epochs": 200}}, parallel=None, final=None, budget={"max_candidates": 1})
-    watcher = Watcher(on_working=kill_once)
+    config = tiny_config(start={"training": {"epochs": 60}}, parallel=None, final=None, budget={"max_candidates": 1})
+    watcher = Watcher(on_training=kill_once)
     run(config, tmp_path / "killed", watcher)
     run(config, tmp_path / "whole")
     assert any(kills) and any("runs again" in note for note in watcher.notes)

@@ -74,12 +74,12 @@ def config_of(num_steps: int = 4, **fleet: Any) -> RunConfig:
 
 
 def test_nodes_that_join_are_used_and_change_no_history(cluster: Cluster, tmp_path: Path) -> None:
-    config = config_of(num_steps=200)  # long enough for the others to come up
+    config = config_of(num_steps=80)  # long enough for the others to come up
     cluster.add_node(num_cpus=1)
     joining = Operator(1, lambda: [cluster.add_node(num_cpus=1) for _ in range(2)])
     assert run(config, tmp_path / "grown", joining) == "the search is complete"
     assert workers_of(tmp_path / "grown") == {"worker-0", "worker-1", "worker-2"}
-    run(config_of(num_steps=200, num_workers=1), tmp_path / "one", Watcher())
+    run(config_of(num_steps=80, num_workers=1), tmp_path / "one", Watcher())
     pd.testing.assert_frame_equal(history_of(tmp_path / "grown"), history_of(tmp_path / "one"), check_exact=True)
 
 

@@ -32,7 +32,7 @@ FAST_HEALTH_CHECKS = {
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     cluster = Cluster(
         initialize_head=True,
