@@ -9,51 +9,23 @@ Invariant: what `Portable.of_blob` has read can be built; whatever else a file h
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, TypeVar
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.backbone import Backbone, few
 from models.blob import pack, unpack
-from models.detector_shape import DetectorShape
+from models.detector_card import DetectorCard, read_object
 from models.detectors import build_detector
 from models.inheritance import load_weights
-from models.wording import brief, one_line
 
 Module = TypeVar("Module", bound=nn.Module)
 
 BODY = "backbone.body."
-MAX_LEVELS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorCard:
-    """What a detector is beside its backbone.
-
-    Attributes:
-        classes: names of the labels 1, 2, ...; 0 is the background.
-        max_stages: pyramid levels.
-        shape: everything else.
-    """
-
-    classes: tuple[str, ...]
-    max_stages: int
-    shape: DetectorShape
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The card as texts."""
-        return {
-            "classes": json.dumps(self.classes),
-            "detector": json.dumps({"max_stages": self.max_stages, **asdict(self.shape)}),
-            "image_mean": json.dumps(self.shape.image_mean),
-            "image_std": json.dumps(self.shape.image_std),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +59,11 @@ class Portable:
         state, metadata = unpack(data)
         if "spec" not in metadata:
             raise ValueError("weights: the metadata have no spec; these are weights of another program")
-        spec = NetworkSpec.from_dict(_read(metadata, "spec"))
+        spec = NetworkSpec.from_dict(read_object(metadata, "spec"))
         if not any(key.startswith(BODY) for key in state):
             return cls(spec=spec, state=state, notes=_notes(metadata))
         if "detector" in metadata:
-            card = _card(metadata)
+            card = DetectorCard.of_metadata(metadata)
         if card is None:
             return cls(spec=spec, state=_body(state), notes=_notes(metadata))
         return cls(spec=spec, state=state, card=card, notes=_notes(metadata))
@@ -173,36 +145,6 @@ def _built(build: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
     module = build()
     load_weights(module, state)
     return module.eval()
-
-
-_SHAPE: TypeAdapter[DetectorShape] = TypeAdapter(DetectorShape)
-_NAMES = TypeAdapter(tuple[str, ...], config=ConfigDict(strict=True))
-
-
-def _card(metadata: Mapping[str, str]) -> DetectorCard:
-    values = _read(metadata, "detector")
-    known = {item.name for item in fields(DetectorShape)}
-    try:
-        shape = _SHAPE.validate_python({key: value for key, value in values.items() if key in known})
-        classes = _NAMES.validate_json(metadata.get("classes", "null"))
-        levels = values.get("max_stages")
-        if type(levels) is not int or not 1 <= levels <= MAX_LEVELS:
-            raise ValueError(f"{brief(levels)} is no number of pyramid levels")
-        if values.keys() - known != {"max_stages"}:
-            raise ValueError("a field is unknown; use a newer spnas")
-    except (ValidationError, ValueError) as error:
-        raise ValueError(f"weights: the metadata of the detector are damaged ({one_line(str(error))})") from None
-    return DetectorCard(classes=classes, max_stages=levels, shape=shape)
-
-
-def _read(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    try:
-        values = json.loads(metadata[key])
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError(f"weights: the metadata {key} are no JSON object; the file is damaged")
-    return values
 
 
 def _notes(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.architecture import Architecture, NetworkSpec
+from models.architecture import Architecture, NetworkSpec, Normalization
 from models.costs import backbone_costs
 from models.wording import MAX_VALUE, brief, one_line
 from models.zoo import read_architecture, stem_of
@@ -76,6 +76,12 @@ class GivenConfig(Settings):
     source: str = Field(description="the run or file that they were taken from")
     kind: Literal["detector", "backbone"] = Field(description="what they are of")
     classes: tuple[str, ...] | None = Field(None, description="a detector's classes, in the order of their labels")
+    normalization: Literal["batch", "group"] | None = Field(
+        None, description="whether they have running statistics (batch) or not (group); null: not known"
+    )
+    built_with: dict[str, bool | int | float | str | tuple[float, ...]] | None = Field(
+        None, description="keys of a config with the values that a detector's weights belong to; null: not known"
+    )
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file's bytes")
     size_bytes: int = Field(ge=0, description="the file's length")
 
@@ -271,6 +277,8 @@ class RunConfig(Settings):
             raise _at("start.given", "no detector's weights; `spnas evaluate RUN_OR_FILE` puts them there")
         for name in self.recipe_names():
             recipe = self.recipe(name)
+            if self.algorithm == "evaluate":
+                continue  # what follows is about training
             if recipe.batch_size == 1 and recipe.normalization in ("batch", "sync"):
                 raise _at(
                     "training.normalization",
@@ -296,6 +304,7 @@ class RunConfig(Settings):
         if "group" in kinds.values() and set(kinds.values()) != {"group"}:
             found = ", ".join(f"{name} has {kind}" for name, kind in kinds.items())
             raise _at("training.normalization", f"group goes with no other kind, as weights are handed on, but {found}")
+        self._check_given(set(kinds.values()))
         if "group" in kinds.values() and (self.start.weights or "").startswith("torchvision:"):
             raise _at("training.normalization", "group does not fit torchvision's weights; use batch, sync or frozen")
         if self.detector.mask and not self.data.has_masks:
@@ -318,6 +327,37 @@ class RunConfig(Settings):
                 f"built for serial.max_stages, {self.serial.max_stages}; set that to as many",
             )
         return self
+
+    def _check_given(self, normalizations: set[Normalization]) -> None:
+        """See that weights that are given fit, as far as can be seen from the config."""
+        given = self.start.given
+        if given is None:
+            return
+        if given.normalization is not None:
+            for kind in normalizations:
+                if (kind == "group") != (given.normalization == "group"):
+                    raise _at(
+                        "training.normalization",
+                        f"{kind!r} does not fit the weights of {brief(given.source)}, which have "
+                        + (
+                            "group's; use group" if kind != "group" else "running statistics; use batch, sync or frozen"
+                        ),
+                    )
+        if self.algorithm == "evaluate" and (others := self.built_otherwise()):
+            raise ValueError(
+                "; ".join(
+                    f"{key}: the weights have {brief(theirs)}, the config {brief(ours)}"
+                    for key, (theirs, ours) in others.items()
+                )
+            )
+
+    def built_otherwise(self) -> dict[str, tuple[Any, Any]]:
+        """Keys in which the weights that are given differ from this config: their value, and its own."""
+        values = self.model_dump(mode="json")
+        given = values["start"]["given"]
+        own = dict(_flat(values))
+        theirs: dict[str, Any] = {} if given is None else given["built_with"] or {}
+        return {key: (value, own.get(key)) for key, value in theirs.items() if own.get(key) != value}
 
     def _check_start(self) -> None:
         """See that a search's start network lies within its limits."""
@@ -527,6 +567,9 @@ def _check_classes(config: RunConfig, class_names: Sequence[str]) -> None:
 def advice(config: RunConfig) -> list[str]:
     """What is allowed but hardly meant."""
     notes = []
+    if others := config.built_otherwise():
+        changed = ", ".join(f"{key} {brief(theirs)} (here {brief(ours)})" for key, (theirs, ours) in others.items())
+        notes.append(f"the weights that it starts from were trained with {changed}")
     if config.algorithm != "spnas":
         used = max(config.num_nodes(name) for name in config.recipe_names())
         if used < config.fleet.num_workers:

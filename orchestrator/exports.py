@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.detector_shape import DetectorShape
 from models.export import SUFFIXES, ExportError, Format, Part, export
-from models.portable import DetectorCard, Portable
+from models.portable import Portable
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.sources import BLOB_SUFFIX, best_of_run, is_file
@@ -34,7 +33,7 @@ def network_of(source: str, job: int | None = None) -> Portable:
     found = best_of_run(source, job)
     assert found.config is not None, "a run has a config"
     try:
-        network = Portable.of_blob(found.data, _card(found.config, found.classes))
+        network = Portable.of_blob(found.data, found.card)
     except ValueError as error:
         raise UserError(f"run {source}: {error}") from None
     return network.with_notes({"job": str(found.job), **(_resizing(found.config) if network.card else {})})
@@ -85,15 +84,6 @@ def _of_file(path: Path) -> Portable:
         raise UserError(f"weights {path}: can't be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"weights {path}: {str(error).removeprefix('weights: ')}") from None
-
-
-def _card(config: RunConfig, classes: tuple[str, ...] | None) -> DetectorCard | None:
-    """What a run's detectors are, for weights that don't say it themselves."""
-    if classes is None:
-        return None
-    data = config.data
-    shape = DetectorShape(**config.detector.model_dump(), image_mean=data.mean, image_std=data.std)
-    return DetectorCard(classes=classes, max_stages=config.serial.max_stages, shape=shape)
 
 
 def _resizing(config: RunConfig) -> dict[str, str]:

@@ -4,14 +4,30 @@ Invariant: the config names them by their checksum; other bytes are never used.
 """
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
+from models.detector_card import DetectorCard
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.runs import has_begun, stored_config
 from orchestrator.search.protocol import Job
 from orchestrator.sources import Source, address_of, best_of_run, is_file, read_file
 from workers.run_folder import GIVEN, GIVEN_INDEX, SUFFIX, RunFolder, WeightsFile
+
+OF_DETECTORS = (
+    "kind",
+    "mask",
+    "pyramid_channels",
+    "anchor_size",
+    "anchor_ratios",
+    "head_channels",
+    "roi_size",
+    "roi_sampling_ratio",
+    "canonical_scale",
+)
+OF_MASKS = ("mask_channels", "mask_roi_size")
+"""Fields of `DetectorShape` that weights can't do without, and those of masks."""
 
 
 def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
@@ -45,11 +61,28 @@ def changes_of(source: Source) -> dict[str, Any]:
         "source": source.address,
         "kind": source.kind,
         "classes": None if source.classes is None else list(source.classes),
+        "normalization": source.normalization,
+        "built_with": None if source.card is None else _built_with(source.card),
         "sha256": hashlib.sha256(source.data).hexdigest(),
         "size_bytes": len(source.data),
     }
     network = {f"start.{key}": value for key, value in source.spec.to_dict().items()}
     return {**network, "start.weights": None, "start.given": given}
+
+
+def _built_with(card: DetectorCard) -> dict[str, Any]:
+    """What makes the weights the function that they are, by key of a config.
+
+    What counts in training alone, and what only says how many of the detections are kept, is left out.
+    """
+    shape = asdict(card.shape)
+    keys = OF_DETECTORS + (OF_MASKS if card.shape.mask else ())
+    return {
+        "serial.max_stages": card.max_stages,
+        "data.mean": shape["image_mean"],
+        "data.std": shape["image_std"],
+        **{f"detector.{key}": shape[key] for key in keys},
+    }
 
 
 def given_file(config: RunConfig) -> WeightsFile | None:

@@ -7,12 +7,14 @@ import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from models.architecture import NetworkSpec
 from models.blob_header import read_header, take_metadata
+from models.detector_card import DetectorCard
+from models.detector_shape import DetectorShape
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -35,6 +37,10 @@ class Source:
         spec: the network.
         kind: whether the weights are a whole detector's.
         classes: a detector's, in the order of their labels; None if the blob does not say.
+        card: what the detector is beside its backbone, by the blob or, where an older version wrote it, by its run;
+            None if neither says.
+        normalization: whether normalisations have running statistics (``batch``) or none (``group``); None if there
+            are none.
         data: the blob.
         config: the run's; None of a file.
         job: the run's job whose weights they are; None of a file.
@@ -44,6 +50,8 @@ class Source:
     spec: NetworkSpec
     kind: Literal["detector", "backbone"]
     classes: tuple[str, ...] | None
+    card: DetectorCard | None
+    normalization: Literal["batch", "group"] | None
     data: bytes
     config: RunConfig | None = None
     job: int | None = None
@@ -153,12 +161,38 @@ def _source(address: str, data: bytes, config: RunConfig | None = None, job: int
         classes = tuple(map(str, json.loads(metadata["classes"]))) if "classes" in metadata else None
     except (RecursionError, TypeError) as error:
         raise ValueError(f"the blob's metadata are damaged ({type(error).__name__})") from None
+    is_detector = any(name.startswith(DETECTOR_PREFIX) for name in header)
+    card = None
+    if is_detector:
+        card = DetectorCard.of_metadata(metadata) if "detector" in metadata else _card_by(config, classes)
     return Source(
         address=address,
         spec=spec,
-        kind="detector" if any(name.startswith(DETECTOR_PREFIX) for name in header) else "backbone",
+        kind="detector" if is_detector else "backbone",
         classes=classes,
+        card=card,
+        normalization=_normalization(header),
         data=data,
         config=config,
         job=job,
     )
+
+
+def _card_by(config: RunConfig | None, classes: tuple[str, ...] | None) -> DetectorCard | None:
+    """What a run's detectors are, for weights that don't say it themselves."""
+    if config is None or classes is None:
+        return None
+    data = config.data
+    shape = DetectorShape(**config.detector.model_dump(), image_mean=data.mean, image_std=data.std)
+    return DetectorCard(classes=classes, max_stages=config.serial.max_stages, shape=shape)
+
+
+def _normalization(header: dict[str, Any]) -> Literal["batch", "group"] | None:
+    """The kind that the tensors are of: vectors of weights are the scales of a normalisation."""
+    if any(name.endswith(".running_mean") for name in header):
+        return "batch"
+    for name, entry in header.items():
+        match entry:
+            case {"shape": [_]} if name.endswith(".weight"):
+                return "group"
+    return None

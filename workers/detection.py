@@ -18,10 +18,10 @@ from torchvision.models.detection import FasterRCNN
 
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
+from models.detector_card import DetectorCard
 from models.detector_shape import DetectorShape
 from models.detectors import build_detector, masks_of_boxes, seed_samplers
 from models.inheritance import inherit, load_weights, misfits
-from models.portable import DetectorCard
 from models.refit import refit_laterals
 from workers.batches import Pick, aspect_groups, batches_by_size
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint

@@ -7,6 +7,8 @@ import torch
 
 from models.architecture import Architecture, NetworkSpec
 from models.blob import pack
+from models.detector_card import DetectorCard
+from models.detector_shape import DetectorShape
 from orchestrator.config import RunConfig
 from orchestrator.history import decided_record, told_record
 from orchestrator.journal import Journal
@@ -18,13 +20,24 @@ CLASSES = ("disc", "square", "triangle", "cross")  # of shapes
 
 
 def blob(
-    encoding: str = "BB(1,1,1)", *, detector: bool = True, classes: tuple[str, ...] = CLASSES, value: float = 0.0
+    encoding: str = "BB(1,1,1)",
+    *,
+    detector: bool = True,
+    classes: tuple[str, ...] = CLASSES,
+    value: float = 0.0,
+    shape: DetectorShape | None = None,
+    vector: str = "stem",
 ) -> bytes:
-    """What looks like a network's weights, as long as nobody loads them."""
+    """What looks like a network's weights, as long as nobody loads them.
+
+    With a shape, the weights say what their detector is; `vector` names the one tensor, of two numbers.
+    """
     metadata = {"spec": json.dumps(NetworkSpec.fresh(Architecture.parse(encoding), "deep", 4).to_dict())}
     if detector:
         metadata["classes"] = json.dumps(classes)
-    return pack({("backbone.body." if detector else "") + "stem": torch.full((2,), value)}, metadata)
+    if shape is not None:
+        metadata |= DetectorCard(classes=classes, max_stages=4, shape=shape).metadata
+    return pack({("backbone.body." if detector else "") + vector: torch.full((2,), value)}, metadata)
 
 
 def finished_run(path: Path, config: RunConfig, weights: bytes) -> RunFolder:

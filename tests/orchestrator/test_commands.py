@@ -3,12 +3,14 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
+from models.detector_shape import DetectorShape
 from orchestrator.cli import app
 from orchestrator.commands import evaluation_config, run_config
 from orchestrator.config import RunConfig, advice, check_environment
@@ -203,6 +205,55 @@ def test_what_can_not_be_evaluated_is_refused(config: Path, tmp_path: Path, sour
     assert given is not None
     finished_run(tmp_path / "evaluation", settings, b"")
     assert "an evaluation makes none" in refused("evaluate", tmp_path / "evaluation", *run)
+
+
+def shape_of(config: RunConfig, **changes: Any) -> DetectorShape:
+    """What a config's detectors are, but for some changes."""
+    values = config.detector.model_dump() | {"image_mean": config.data.mean, "image_std": config.data.std}
+    return DetectorShape(**(values | changes))
+
+
+def test_weights_of_another_function_are_not_evaluated(config: Path, tmp_path: Path) -> None:
+    file, run = tmp_path / "detector.safetensors", folder(tmp_path)
+    free = {"score_threshold": 0.3, "nms_threshold": 0.7, "detections_per_image": 3, "rpn_batch": 7, "mask_channels": 5}
+    file.write_bytes(blob(shape=shape_of(tiny_config(), **free)))
+    evaluation_config(run, str(file), config, [])
+    file.write_bytes(blob(shape=shape_of(tiny_config(), anchor_size=5, anchor_ratios=(0.5, 1.0))))
+    line = refused("evaluate", file, config, "--run", tmp_path / "run")
+    ours = tiny_config().detector
+    assert f"detector.anchor_size: the weights have 5, the config {ours.anchor_size};" in line
+    assert f"detector.anchor_ratios: the weights have [0.5, 1.0], the config {list(ours.anchor_ratios)}\n" in line
+    with pytest.raises(UserError, match="serial.max_stages: the weights have 4, the config 5"):
+        evaluation_config(run, str(file), config, ["serial.max_stages=5"])
+    (note,) = [note for note in advice(training(tmp_path, config, source=str(file))) if "trained with" in note]
+    assert f"detector.anchor_size 5 (here {ours.anchor_size})" in note
+
+
+def test_other_data_are_evaluated_with_the_mean_and_deviation_of_the_weights(tmp_path: Path, source: Path) -> None:
+    change = ["data={format: shapes, image_size: 64, mean: [0.1, 0.2, 0.3]}"]
+    with pytest.raises(UserError, match=r"data.mean: the weights have \[0.5, 0.5, 0.5\], the config \[0.1, 0.2, 0.3\]"):
+        evaluation_config(folder(tmp_path), str(source), None, change)  # an older version's weights say nothing
+    finished_run(tmp_path / "new", tiny_config(algorithm="train"), blob(shape=shape_of(tiny_config())))
+    with pytest.raises(UserError, match="data.mean: the weights have"):
+        evaluation_config(folder(tmp_path), str(tmp_path / "new"), None, change)
+
+
+def test_weights_of_another_normalisation_are_refused_at_once(config: Path, tmp_path: Path) -> None:
+    run = ("--run", tmp_path / "run")
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(blob(vector="bn.weight"))
+    line = refused("train", config, *run, "--from", file)
+    assert "training.normalization: 'batch' does not fit the weights of" in line and "use group" in line
+    training(tmp_path, config, "training.normalization=group", source=str(file))
+    file.write_bytes(blob(vector="bn.running_mean"))
+    assert "use batch, sync" in refused("train", config, *run, "--from", file, "training.normalization=group")
+    training(tmp_path, config, source=str(file))
+
+
+def test_an_evaluation_heeds_no_rule_of_training(tmp_path: Path, source: Path) -> None:
+    alone = ["training.batch_size=1", "fleet.ranks_per_worker=2"]
+    settings = evaluation_config(folder(tmp_path), str(source), None, alone)
+    assert settings.recipe("serial").batch_size == 1
 
 
 def test_a_run_of_another_kind_is_not_gone_on_with(config: Path, tmp_path: Path) -> None:
