@@ -17,6 +17,12 @@ NUM_CASCADE_STAGES = 3
 NUM_MASK_LAYERS = 4
 """3x3 convolutions of a mask head before its resolution is doubled (Mask R-CNN, figure 4)."""
 
+BODY = "backbone.body."
+"""What the names of a detector's tensors begin with, where they are those of its backbone."""
+
+MAX_SIDE = 16384
+"""The largest side of an image, in pixels."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of each channel, pixels counted from 0 to 1."""
 

@@ -23,8 +23,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx.experimental.dynamic_spec import ParamsSpec, ShapeVar, TensorSpec
 
+from models.detector_shape import MAX_SIDE
 from models.portable import Portable
-from models.traceable import MAX_SIDE, TraceableDetector, traceable_torchvision
+from models.traceable import TraceableDetector, traceable_torchvision
 
 Format = Literal["safetensors", "torch-export", "onnx"]
 Part = Literal["backbone", "detector"]
@@ -38,7 +39,8 @@ METADATA_FILE = "spnas.json"
 TOLERANCE = {"boxes": 1e-2, "scores": 1e-4, "masks": 1e-3}
 """How far onnxruntime's detections on a CPU may be from torch's: pixels, and fractions. Both compute in float32, but
 add in another order. (On torch, an exported program's are the same to the last bit.) Detections whose scores are this
-near to each other may change places."""
+near to each other may change places. On both, an overlap within rounding of ``nms_threshold`` may be judged otherwise
+among more than 1000 boxes, and another detection be kept; see `models.traceable`."""
 
 _EXAMPLE_SIDES = 96, 128
 _BATCH = 2

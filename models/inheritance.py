@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from models.architecture import BlockShape, NetworkSpec
 from models.backbone import few
 from models.costs import XB_GROUPS
+from models.detector_shape import BODY
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply
 
 State = dict[str, Tensor]
 
-_DETECTOR_PREFIX = "backbone.body."
 _STAGE_KEY = re.compile(r"stages\.(\d+)\.(\d+)\.(.+)")
 _MAY_STAY_FRESH = re.compile(
     r"(roi_heads\.(?:stages\.\d+\.)?(?:box|mask)_predictor|backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\..+"
@@ -108,7 +108,7 @@ def inherit(
 
 
 def _sorted_by_place(state: Mapping[str, Tensor], spec: NetworkSpec) -> _Weights:
-    prefix = _DETECTOR_PREFIX if any(key.startswith(_DETECTOR_PREFIX) for key in state) else ""
+    prefix = BODY if any(key.startswith(BODY) for key in state) else ""
     weights = _Weights(prefix)
     serial: dict[tuple[int, int], State] = {}
     ups: dict[tuple[int, int], State] = {}

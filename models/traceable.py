@@ -4,8 +4,10 @@ torchvision's parts are used as they are, but for what a tracer would fix at the
 at all: the padding of images, the choice of the best proposals, non-maximum suppression, and the pooling of RoIs.
 
 Invariant: a `TraceableDetector` gives what its detector gives for the image alone. The order of detections with equal
-scores may differ, and suppression compares boxes that were moved apart, so an overlap within rounding of the threshold
-may be judged otherwise.
+scores may differ, and suppression compares boxes that were moved apart, which rounds them in float32: with 80 classes
+and images of 1100 pixels to 1/128 pixel. An overlap that near to the threshold may be judged otherwise, and what it
+suppresses with it. (torchvision moves them, too, up to 1000 boxes; ONNX suppresses no doubles, and a suppression for
+each class would make programs of a size that grows with the classes.)
 """
 
 import copy
@@ -21,11 +23,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, nms, roi_align
 from torchvision.ops import boxes as box_ops
 
+from models.detector_shape import MAX_SIDE
+
 SIZE_DIVISOR = 32
 """Images are padded to multiples of this, as torchvision's transform does."""
-
-MAX_SIDE = 16384
-"""The largest side of an image, in pixels."""
 
 
 class TraceableDetector(nn.Module):

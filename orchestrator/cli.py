@@ -18,6 +18,7 @@ from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 import typer
 
 from models.architecture import NetworkSpec
+from models.detector_shape import MAX_SIDE
 from models.wording import one_line
 from models.zoo import read_architecture, stem_of
 from orchestrator.errors import RunStopped, UserError
@@ -28,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search the best object-detection backbone for your own data, as SP-NAS does.",
 )
-MAX_SIDE = 16384  # of an image, in pixels
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.architecture import Normalization
-from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, DetectorShape
+from models.detector_shape import IMAGENET_MEAN, IMAGENET_STD, MAX_SIDE, DetectorShape
 from workers.metric_names import MetricFamily
 
 NumNodes = Annotated[int, Field(ge=1, le=10_000)] | Literal["all"]
@@ -22,7 +22,6 @@ Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]
 
-MAX_SIDE = 16384  # of an image, in pixels
 MAX_IMAGES = 10_000_000
 SHAPE_EXTENT = 2.26
 """An object's largest side over its radius, in `ShapesData`: that of a square turned by 25 degrees."""

@@ -18,6 +18,7 @@ from torchvision.models.detection import FasterRCNN
 from models.architecture import NetworkSpec
 from models.backbone import Backbone, load_torchvision_weights
 from models.blob import unpack
+from models.detector_shape import BODY
 from models.inheritance import load_weights, misfits
 from workers.start_names import TORCHVISION, check_start_weights
 from workers.task import CandidateFailure
@@ -55,7 +56,7 @@ def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | N
     if any(key.startswith("layer1.") for key in state):
         load_torchvision_weights(body, state)
         return ("neck and heads are fresh",)
-    if any(key.startswith("backbone.body.") for key in state):
+    if any(key.startswith(BODY) for key in state):
         return tuple(misfits(detector, load_weights(detector, state)))
     load_weights(body, state)
     return ("neck and heads are fresh",)

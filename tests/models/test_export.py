@@ -25,6 +25,7 @@ from models.export import METADATA_FILE, ONNX_OPSET, TOLERANCE, ExportError, det
 from models.features import FeatureList
 from models.portable import DetectorCard, Portable
 from models.traceable import TraceableDetector, traceable_torchvision
+from tests.conftest import REPOSITORY
 from tests.models.strategies import warmed
 
 SIZES = [(96, 128), (33, 200), (20, 20), (129, 64), (224, 320)]
@@ -213,6 +214,23 @@ def test_suppression_in_a_program_is_torchvisions_and_knows_no_boxes_at_all() ->
         with traceable_torchvision():
             assert torch.equal(box_ops.batched_nms(boxes, scores, groups, 0.5), expected)
     assert box_ops.batched_nms.__module__ == "torchvision.ops.boxes"
+
+
+def test_among_thousands_of_boxes_suppression_differs_only_by_the_rounding_that_the_guide_tells_of() -> None:
+    generator = torch.Generator().manual_seed(2)
+    corners = 1000 * torch.rand(4000, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 1 + 99 * torch.rand(4000, 2, generator=generator)], dim=1)
+    scores, groups = torch.rand(4000, generator=generator), torch.randint(0, 80, (4000,), generator=generator)
+    step = 1 / 128
+    moved = (groups * (boxes.max() + 1))[:, None]
+    assert ((boxes + moved).double() - moved.double() - boxes.double()).abs().max() <= step
+    # a grid that moving does not leave: then nothing is rounded, and the two are the same
+    boxes = (boxes / step).round() * step
+    boxes[0] = torch.tensor([0.0, 0.0, 1099.0, 1.0])
+    expected = box_ops._batched_nms_vanilla(boxes, scores, groups, 0.5)
+    with traceable_torchvision():
+        assert torch.equal(box_ops.batched_nms(boxes, scores, groups, 0.5), expected)
+    assert "by 1/128 pixel" in (REPOSITORY / "docs" / "export.md").read_text()
 
 
 def test_a_backbone_is_no_detector(faster: Portable) -> None:
