@@ -20,12 +20,11 @@ from models.architecture import NetworkSpec
 from models.backbone import Backbone, few
 from models.blob import pack, unpack
 from models.detector_card import DetectorCard, read_object
+from models.detector_shape import BODY
 from models.detectors import build_detector
 from models.inheritance import load_weights
 
 Module = TypeVar("Module", bound=nn.Module)
-
-BODY = "backbone.body."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

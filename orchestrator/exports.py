@@ -11,7 +11,8 @@ from models.export import SUFFIXES, ExportError, Format, Part, export
 from models.portable import Portable
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
-from orchestrator.sources import BLOB_SUFFIX, best_of_run, is_file
+from orchestrator.sources import best_of_run, is_file, read_file
+from workers.run_folder import SUFFIX
 from workers.settings import AnnotatedData
 from workers.storage import LocalFolder
 
@@ -29,7 +30,7 @@ def network_of(source: str, job: int | None = None) -> Portable:
     if is_file(source):
         if job is not None:
             raise UserError(f"--job {job}: {source} is a file, which holds one network; leave it out")
-        return _of_file(Path(source))
+        return _of_file(source)
     found = best_of_run(source, job)
     assert found.config is not None, "a run has a config"
     try:
@@ -59,7 +60,7 @@ def export_network(
         OSError: if the file can't be written; what was there before stands.
     """
     network = network_of(source, job)
-    name = Path(source.rstrip("/").partition("?")[0]).name.removesuffix(BLOB_SUFFIX) or "network"
+    name = Path(source.rstrip("/").partition("?")[0]).name.removesuffix(SUFFIX) or "network"
     path = (out or Path(f"{name}-{part or network.part}{SUFFIXES[to]}")).absolute()
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--out {out}: {'is a folder' if path.is_dir() else 'lies in no folder'}; name a file")
@@ -73,17 +74,14 @@ def export_network(
     return path, network.backbone() if part == "backbone" else network
 
 
-def _of_file(path: Path) -> Portable:
-    if path.suffix != BLOB_SUFFIX:
-        raise UserError(
-            f"weights {path}: only {BLOB_SUFFIX} files of ours say what network they hold; name one, or a run"
-        )
+def _of_file(name: str) -> Portable:
+    found = read_file(name)
+    if found is None:
+        raise UserError(f"weights {name}: only {SUFFIX} files of ours say what network they hold; name one, or a run")
     try:
-        return Portable.of_blob(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"weights {path}: can't be read ({error.strerror})") from None
+        return Portable.of_blob(found.data)
     except ValueError as error:
-        raise UserError(f"weights {path}: {str(error).removeprefix('weights: ')}") from None
+        raise UserError(f"weights {name}: {str(error).removeprefix('weights: ')}") from None
 
 
 def _resizing(config: RunConfig) -> dict[str, str]:

@@ -14,18 +14,15 @@ import numpy as np
 from models.architecture import NetworkSpec
 from models.blob_header import read_header, take_metadata
 from models.detector_card import DetectorCard
-from models.detector_shape import DetectorShape
+from models.detector_shape import BODY, DetectorShape
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.journal import Journal
 from orchestrator.runs import storage_of, stored_config
 from orchestrator.search.protocol import SearchState
-from workers.run_folder import RunFolder
+from workers.run_folder import SUFFIX, RunFolder
 from workers.start_names import FILE_SUFFIXES
-
-BLOB_SUFFIX = ".safetensors"
-DETECTOR_PREFIX = "backbone.body."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +140,13 @@ def read_file(name: str) -> Source | None:
         if not path.is_file():  # a pipe would never end
             raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
         data = path.read_bytes()
-        return _source(str(path.absolute()), data) if path.suffix == BLOB_SUFFIX else None
+        return _source(str(path.absolute()), data) if path.suffix == SUFFIX else None
     except OSError as error:
         raise UserError(f"weights {path}: can't be read ({error.strerror}); name a run or a file of weights") from None
     except LookupError:
         return None
     except ValueError as error:
-        raise UserError(f"weights {path}: {error}; write or copy it again") from None
+        raise UserError(f"weights {path}: {str(error).removeprefix('weights: ')}; write or copy it again") from None
 
 
 def _source(address: str, data: bytes, config: RunConfig | None = None, job: int | None = None) -> Source:
@@ -161,7 +158,7 @@ def _source(address: str, data: bytes, config: RunConfig | None = None, job: int
         classes = tuple(map(str, json.loads(metadata["classes"]))) if "classes" in metadata else None
     except (RecursionError, TypeError) as error:
         raise ValueError(f"the blob's metadata are damaged ({type(error).__name__})") from None
-    is_detector = any(name.startswith(DETECTOR_PREFIX) for name in header)
+    is_detector = any(name.startswith(BODY) for name in header)
     card = None
     if is_detector:
         card = DetectorCard.of_metadata(metadata) if "detector" in metadata else _card_by(config, classes)

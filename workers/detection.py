@@ -19,7 +19,7 @@ from torchvision.models.detection import FasterRCNN
 from models.architecture import NetworkSpec
 from models.blob import pack, unpack
 from models.detector_card import DetectorCard
-from models.detector_shape import DetectorShape
+from models.detector_shape import BODY, DetectorShape
 from models.detectors import build_detector, masks_of_boxes, seed_samplers
 from models.inheritance import inherit, load_weights, misfits
 from models.refit import refit_laterals
@@ -50,7 +50,6 @@ from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_pr
 from workers.world import World, alone
 
 NUM_REFIT_IMAGES = 64
-BODY = "backbone.body."
 LATERAL = "backbone.fpn.inner_blocks."
 
 Buffer = NDArray[np.uint8] | bytes

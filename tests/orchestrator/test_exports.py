@@ -1,6 +1,7 @@
 """`spnas export`, and what other programs get: from runs, files and names, or one line that says why not."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -212,3 +213,8 @@ for source in ({str(STORED)!r}, "best.safetensors"):
 """
     answer = python(code, here)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_pipe_is_refused_like_a_file_that_is_missing(here: Path) -> None:
+    os.mkfifo(here / "pipe.safetensors")  # to read it would never end
+    assert "can't be read" in refused("pipe.safetensors", "onnx")
