@@ -86,7 +86,7 @@ def backbone_costs(spec: NetworkSpec, height: int, width: int, num_classes: int 
     Returns:
         The costs of stem, stages and subnets on one image.
     """
-    stem, size = _stem_cost(spec, (height, width))
+    stem, size = stem_cost(spec.stem, spec.base_channels, (height, width))
     block_type = spec.architecture.block
     stages, subnets = [], []
     for shapes in spec.stages:
@@ -115,9 +115,9 @@ def detector_parameters(spec: NetworkSpec, shape: DetectorShape, num_classes: in
     """Trainable parameters of a whole detector: backbone, pyramid of `max_stages` levels, RPN and heads."""
     channels, nowhere = shape.pyramid_channels, (0, 0)
     padding = (spec.stage_channels[-1],) * (max_stages - len(spec.stage_channels))
-    smooth = _conv(channels, channels, 3, nowhere, bias=True)
-    rpn = smooth + _conv(channels, 5 * len(shape.anchor_ratios), 1, nowhere, bias=True)
-    pyramid = (_conv(inner, channels, 1, nowhere, bias=True) + smooth for inner in (*spec.stage_channels, *padding))
+    smooth = conv_cost(channels, channels, 3, nowhere, bias=True)
+    rpn = smooth + conv_cost(channels, 5 * len(shape.anchor_ratios), 1, nowhere, bias=True)
+    pyramid = (conv_cost(inner, channels, 1, nowhere, bias=True) + smooth for inner in (*spec.stage_channels, *padding))
     heads = _heads(shape, num_classes + 1, agnostic=False)
     if shape.kind == CASCADE_RCNN:
         heads = _heads(shape, num_classes + 1, agnostic=True) * NUM_CASCADE_STAGES
@@ -128,17 +128,17 @@ def _heads(shape: DetectorShape, num_labels: int, *, agnostic: bool) -> Cost:
     """The parameters of one stage's heads; a linear layer counts as a convolution."""
     hidden, num_boxes, nowhere = shape.head_channels, 1 if agnostic else num_labels, (0, 0)
     box = (
-        _conv(shape.pyramid_channels, hidden, shape.roi_size, nowhere, bias=True)
-        + _conv(hidden, hidden, 1, nowhere, bias=True)
-        + _conv(hidden, num_labels + 4 * num_boxes, 1, nowhere, bias=True)
+        conv_cost(shape.pyramid_channels, hidden, shape.roi_size, nowhere, bias=True)
+        + conv_cost(hidden, hidden, 1, nowhere, bias=True)
+        + conv_cost(hidden, num_labels + 4 * num_boxes, 1, nowhere, bias=True)
     )
     if not shape.mask:
         return box
     width = shape.mask_channels
-    first = _conv(shape.pyramid_channels, width, 3, nowhere, bias=True)
-    others = _conv(width, width, 3, nowhere, bias=True) * (NUM_MASK_LAYERS - 1)
-    doubling = _conv(width, width, 2, nowhere, bias=True)
-    return box + first + others + doubling + _conv(width, num_labels, 1, nowhere, bias=True)
+    first = conv_cost(shape.pyramid_channels, width, 3, nowhere, bias=True)
+    others = conv_cost(width, width, 3, nowhere, bias=True) * (NUM_MASK_LAYERS - 1)
+    doubling = conv_cost(width, width, 2, nowhere, bias=True)
+    return box + first + others + doubling + conv_cost(width, num_labels, 1, nowhere, bias=True)
 
 
 @lru_cache(maxsize=512)  # a search meets the same few stages in network after network
@@ -147,44 +147,46 @@ def _stage_costs(block_type: str, shapes: tuple[BlockShape, ...], size: Size) ->
     stage = Cost()
     for shape in shapes:
         size, incoming = _strided(size, shape.stride), size
-        stage += _block_cost(block_type, shape, incoming, size)
+        stage += block_cost(block_type, shape, incoming, size)
     # `up` runs at the stage's own resolution, before its output is enlarged to the incoming one
-    up = _conv(shapes[-1].out_channels, shapes[0].in_channels, 1, size, bias=True)
+    up = conv_cost(shapes[-1].out_channels, shapes[0].in_channels, 1, size, bias=True)
     return stage, stage + up, size
 
 
-def _stem_cost(spec: NetworkSpec, size: Size) -> tuple[Cost, Size]:
-    """The stem's cost and the size of its output."""
-    channels = spec.base_channels
+def stem_cost(stem: str, channels: int, size: Size) -> tuple[Cost, Size]:
+    """The cost of a stem that gives this many channels, and the size of its output."""
     half = _strided(size, 2)
     quarter = _strided(half, 2)
-    if spec.stem == "resnet":
-        return _conv(3, channels, 7, half) + _norm(channels), quarter
-    first = _conv(3, channels, 3, half) + _norm(channels)
-    second = _conv(channels, channels, 3, quarter) + _norm(channels)
+    if stem == "resnet":
+        return conv_cost(3, channels, 7, half) + norm_cost(channels), quarter
+    first = conv_cost(3, channels, 3, half) + norm_cost(channels)
+    second = conv_cost(channels, channels, 3, quarter) + norm_cost(channels)
     return first + second, quarter
 
 
-def _block_cost(block_type: str, shape: BlockShape, incoming: Size, outgoing: Size) -> Cost:
+def block_cost(block_type: str, shape: BlockShape, incoming: Size, outgoing: Size) -> Cost:
+    """The cost of one block between maps of these sizes."""
     inner, mid, outer = shape.in_channels, shape.mid_channels, shape.out_channels
     if block_type == "BB":
-        cost = _conv(inner, mid, 3, outgoing) + _conv(mid, outer, 3, outgoing)
+        cost = conv_cost(inner, mid, 3, outgoing) + conv_cost(mid, outer, 3, outgoing)
     else:
         groups = XB_GROUPS if block_type == "XB" else 1
-        cost = _conv(inner, mid, 1, incoming) + _conv(mid, mid, 3, outgoing, groups=groups)
-        cost += _conv(mid, outer, 1, outgoing) + _norm(mid)
-    cost += _norm(mid) + _norm(outer)
+        cost = conv_cost(inner, mid, 1, incoming) + conv_cost(mid, mid, 3, outgoing, groups=groups)
+        cost += conv_cost(mid, outer, 1, outgoing) + norm_cost(mid)
+    cost += norm_cost(mid) + norm_cost(outer)
     if shape.shortcut == PROJECTION:
-        cost += _conv(inner, outer, 1, outgoing) + _norm(outer)
+        cost += conv_cost(inner, outer, 1, outgoing) + norm_cost(outer)
     return cost
 
 
-def _conv(inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False) -> Cost:
+def conv_cost(inner: int, outer: int, kernel: int, outgoing: Size, *, groups: int = 1, bias: bool = False) -> Cost:
+    """The cost of a convolution whose output has this size."""
     weights = inner // groups * outer * kernel * kernel
     return Cost(macs=weights * outgoing[0] * outgoing[1], parameters=weights + (outer if bias else 0))
 
 
-def _norm(channels: int) -> Cost:
+def norm_cost(channels: int) -> Cost:
+    """The cost of a normalisation."""
     return Cost(parameters=2 * channels)
 
 

@@ -17,7 +17,15 @@ from functools import cache, lru_cache
 from itertools import combinations_with_replacement, product
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
-from models.architecture import MAX_BLOCKS, MAX_CHANNELS, STEMS, ArchitectureError
+from models.architecture import (
+    IDENTITY,
+    MAX_BLOCKS,
+    MAX_CHANNELS,
+    PROJECTION,
+    STEMS,
+    ArchitectureError,
+    BlockShape,
+)
 from models.wording import brief
 
 if TYPE_CHECKING:
@@ -28,6 +36,7 @@ PREFIX = "MS"
 
 MixedBlock = Literal["BB", "BNB"]
 MIXED_BLOCKS: tuple[str, ...] = get_args(MixedBlock)
+_EXPANSION = {"BB": 1, "BNB": 4}
 
 STRIDES = (0.5, 1, 2)
 """What a mixed block can do to its input: upsample it, keep its resolution, downsample it."""
@@ -54,7 +63,7 @@ class MultiScale:
 
     Attributes:
         block: ``BB`` or ``BNB``.
-        channels: of every feature the encoder gives.
+        channels: n of every block, and of the stem; features have n (``BB``) or 4n (``BNB``), as in a ResNet.
         strides: of the mixed blocks, each 0.5, 1 or 2.
         heads: the stride of the feature that the head of each group reads, the group of the smallest objects first.
     """
@@ -86,6 +95,11 @@ class MultiScale:
     def num_blocks(self) -> int:
         """Number of mixed blocks, N."""
         return len(self.strides)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of every feature."""
+        return self.channels * _EXPANSION[self.block]
 
     @property
     def feature_strides(self) -> tuple[int, ...]:
@@ -132,6 +146,31 @@ def feature_strides(strides: tuple[float, ...]) -> tuple[int, ...]:
             )
         found.append(int(stride))
     return tuple(found)
+
+
+def mixed_block_shape(block: str, channels: int, index: int, stride: float) -> BlockShape:
+    """What a mixed block is built from for one of its strides.
+
+    The convolution that would have the stride 2 comes after the interpolation where the stride is 0.5, and so does the
+    shortcut's.
+
+    Args:
+        block: ``BB`` or ``BNB``.
+        channels: n of the block.
+        index: the block's, from 0; the first one has the stem's n channels as its input.
+        stride: 0.5, 1 or 2.
+    """
+    outer = channels * _EXPANSION[block]
+    inner = outer if index else channels
+    return BlockShape(
+        stage=0,
+        position=index,
+        stride=2 if stride == 2 else 1,
+        in_channels=inner,
+        mid_channels=channels,
+        out_channels=outer,
+        shortcut=IDENTITY if stride == 1 and inner == outer else PROJECTION,
+    )
 
 
 def meets_equation_7(heads: tuple[int, ...]) -> bool:
