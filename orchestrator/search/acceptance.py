@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from models.architecture import NetworkSpec
+from models.families import AnySpec
 from models.morphism import Morph, apply_all
 from orchestrator.search.protocol import WAIT, Baseline, Generation, Job, Member, SearchState, Wait
 from orchestrator.search.settings import SearchSettings
@@ -194,13 +194,13 @@ class Acceptance:
         morphs = self.level.draw(state, index)
         if morphs is None:
             return None
-        return self._job(state, "candidate", apply_all(state.baseline.spec, morphs), morphs, replicate)
+        return self._job(state, "candidate", apply_all(state.baseline.network, morphs), morphs, replicate)
 
     def _control(self, state: SearchState, replicate: int) -> Job:
         assert state.baseline is not None
-        return self._job(state, "control", state.baseline.spec, (), replicate)
+        return self._job(state, "control", state.baseline.network, (), replicate)
 
-    def _job(self, state: SearchState, role: str, spec: NetworkSpec, morphs: tuple[Morph, ...], replicate: int) -> Job:
+    def _job(self, state: SearchState, role: str, spec: AnySpec, morphs: tuple[Morph, ...], replicate: int) -> Job:
         assert state.baseline is not None
         return Job(
             index=state.next_index,

@@ -2,14 +2,24 @@
 
 from typing import Literal
 
+from orchestrator.search.msnas import ByEvolution, MsNas
 from orchestrator.search.protocol import Algorithm
+from orchestrator.search.random import AtRandom
 from orchestrator.search.settings import SearchSettings
 from orchestrator.search.single import Single
 from orchestrator.search.spnas import SpNas
 
-AlgorithmName = Literal["spnas", "train", "evaluate", "pretrain"]
+AlgorithmName = Literal["spnas", "msnas", "random", "train", "evaluate", "pretrain"]
 
 
 def build_algorithm(name: AlgorithmName, settings: SearchSettings) -> Algorithm:
     """The algorithm of a name."""
-    return SpNas(settings) if name == "spnas" else Single(settings, name)
+    match name:
+        case "spnas":
+            return SpNas(settings)
+        case "msnas":
+            return MsNas(settings, ByEvolution(settings.evolution))
+        case "random":
+            return MsNas(settings, AtRandom(settings.evolution))
+        case _:
+            return Single(settings, name)

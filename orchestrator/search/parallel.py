@@ -50,7 +50,7 @@ class ParallelLevel:
 
     def start(self, state: SearchState, serial_net: Baseline) -> Job:
         """SerialNet with no subnet yet, trained with the level's recipe."""
-        spec = serial_net.spec
+        spec = serial_net.network
         morph = Assemble((0,) * spec.architecture.num_stages)
         return Job(
             index=state.next_index,
@@ -92,7 +92,7 @@ class ParallelLevel:
 
     def _weights(self, state: SearchState) -> np.ndarray:
         assert state.baseline is not None
-        macs = np.array(subnet_macs(state.baseline.spec, *self.settings.image_size), dtype=float)
+        macs = np.array(subnet_macs(state.baseline.network, *self.settings.image_size), dtype=float)
         weights: np.ndarray = (macs.min() / macs) ** self.parallel.inverse_flops_power
         return weights
 
@@ -104,9 +104,9 @@ class ParallelLevel:
 
     def _allows(self, state: SearchState, subnets: tuple[int, ...]) -> bool:
         assert state.baseline is not None
-        architecture = state.baseline.spec.architecture.with_subnets(subnets)
-        return self.parallel.allow(architecture, self.settings.start, self.settings.image_size)
+        architecture = state.baseline.network.architecture.with_subnets(subnets)
+        return self.parallel.allow(architecture, self.settings.start_network, self.settings.image_size)
 
     def _is_new(self, state: SearchState, subnets: tuple[int, ...]) -> bool:
         assert state.baseline is not None
-        return str(state.baseline.spec.architecture.with_subnets(subnets)) not in state.known
+        return str(state.baseline.network.architecture.with_subnets(subnets)) not in state.known

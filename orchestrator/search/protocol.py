@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from models.architecture import NetworkSpec
+from models.families import AnySpec, spec_from_dict
 from models.morphism import Morph, parse_morph
 from orchestrator.search.settings import SearchSettings
 
@@ -26,17 +27,19 @@ class Job:
 
     Attributes:
         index: its place in the order of decisions, from 0.
-        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_full`` or ``evaluate``.
+        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full`` or ``evaluate``.
         role: what it is for the search: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``,
-            ``refresh``, ``final`` or ``evaluation``.
-        phase: ``serial``, ``parallel`` or ``final`` in a search; beside searches ``train``, ``evaluate`` or
-            ``pretrain``.
-        round: the serial level's round, from 1; later phases keep the last one's, beside searches it is 0.
+            ``refresh``, ``supernet``, ``final`` or ``evaluation``.
+        phase: ``serial``, ``parallel`` or ``final`` in a search by morphs, ``supernet``, ``evolution`` or ``final`` in
+            one of a super-net's paths; beside searches ``train``, ``evaluate`` or ``pretrain``.
+        round: the serial level's round, from 1, or the evolution's generation, from 0, the first population; later
+            phases keep the last one's, beside searches it is 0.
         spec: the network it trains.
         parent: the job whose weights it starts from, if any.
         morphs: what makes `spec` of the parent's spec.
         backbone: the job whose backbone replaces the parent's (after a reignition), if any.
-        recipe: which training settings: ``start``, ``serial``, ``parallel``, ``reignition`` or ``final``.
+        recipe: which training settings: ``start``, ``serial``, ``parallel``, ``reignition``, ``supernet``, ``sample``
+            or ``final``.
         seed: how it trains: (seed, index of the job that made its parent's weights, replicate).
         barrier: whether it runs alone, after all before it are told.
     """
@@ -46,13 +49,18 @@ class Job:
     role: str
     phase: str
     round: int
-    spec: NetworkSpec
+    spec: AnySpec
     recipe: str
     seed: tuple[int, int, int]
     parent: int | None = None
     morphs: tuple[Morph, ...] = ()
     backbone: int | None = None
     barrier: bool = False
+
+    @property
+    def has_score(self) -> bool:
+        """Whether it comes to a detector with a score, not only to weights for others."""
+        return self.kind not in ("pretrain", "train_supernet")
 
     def to_dict(self) -> dict[str, Any]:
         """The job as JSON values."""
@@ -70,7 +78,7 @@ class Job:
         return cls(
             **dict(values)
             | {
-                "spec": NetworkSpec.from_dict(values["spec"]),
+                "spec": spec_from_dict(values["spec"]),
                 "seed": (seed, parent, replicate),
                 "morphs": tuple(map(parse_morph, values["morphs"])),
             }
@@ -137,7 +145,13 @@ class Baseline:
 
     index: int
     score: float
-    spec: NetworkSpec
+    spec: AnySpec
+
+    @property
+    def network(self) -> NetworkSpec:
+        """Its spec in a search by morphs, which has no other family's."""
+        assert isinstance(self.spec, NetworkSpec), f"{self.spec.architecture} can't be morphed"
+        return self.spec
 
     def to_dict(self) -> dict[str, Any]:
         """The baseline as JSON values."""
@@ -171,6 +185,19 @@ class Generation:
         return control + self.children + self.confirmations + self.controls
 
 
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """Where an evolution stands (MSNAS, Algorithm 1).
+
+    Attributes:
+        first: index of the first sample of the generation under way.
+        survivors: the population that it varies, the best first.
+    """
+
+    first: int
+    survivors: tuple[int, ...] = ()
+
+
 @dataclass
 class SearchState:
     """All that the search remembers; see the module's invariant.
@@ -180,13 +207,14 @@ class SearchState:
         round: likewise.
         counter: candidates since the last improvement.
         num_candidates: candidates decided in this round or level.
-        known: encodings of this round or level, pending ones included.
+        known: encodings of this round, level or evolution, pending ones included.
         baseline: what children grow from and are judged against.
         best_overall: the best baseline there has been.
         next_replicate: the next unused replicate of the training seed for children of the baseline.
         generation: the paired jobs under way.
         pretrained: the reignition of this round that has been told, waiting for its refresh.
         refreshed: whether this round has had its reignition.
+        evolution: where an evolution stands, once it has begun.
         failures_in_a_row: failed jobs since the last completed one, by role.
         results: the job that each round and phase came to.
         population: every told job, by index.
@@ -205,6 +233,7 @@ class SearchState:
     generation: Generation | None = None
     pretrained: int | None = None
     refreshed: bool = False
+    evolution: Evolution | None = None
     failures_in_a_row: dict[str, int] = field(default_factory=dict)
     results: list[tuple[str, int, int]] = field(default_factory=list)
     population: dict[int, Member] = field(default_factory=dict)

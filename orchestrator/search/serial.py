@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from models.architecture import Architecture, NetworkSpec
+from models.families import AnySpec
 from models.morphism import Morph, apply, legal_expansions, legal_swaps
 from orchestrator.search.acceptance import Acceptance, Ending
 from orchestrator.search.protocol import Job, SearchState, Wait, generator_of
@@ -51,7 +52,7 @@ class SerialLevel:
         """The next job of the level, or None when it is over (then nothing is pending)."""
         if state.baseline is None:
             if self.settings.pretrain_start and state.pretrained is None:
-                return self._pretrain(state, self.settings.start)
+                return self._pretrain(state, self.settings.start_network)
             return self._start(state)
         if not state.refreshed:
             if state.pretrained is not None:
@@ -62,7 +63,7 @@ class SerialLevel:
             if decision is not Ending.STUCK:
                 return decision
             if self.settings.serial.reignite:
-                spec = state.baseline.spec
+                spec = state.baseline.network
                 return self._pretrain(state, NetworkSpec.fresh(spec.architecture, spec.stem, spec.base_channels))
         if state.round < self.settings.serial.num_rounds:
             return self.propose(state.advanced("serial", state.round + 1))
@@ -73,7 +74,7 @@ class SerialLevel:
         assert state.baseline is not None
         rng = generator_of(self.settings.seed, index)
         for _ in range(MAX_REDRAWS):
-            spec, morphs = state.baseline.spec, list[Morph]()
+            spec, morphs = state.baseline.network, list[Morph]()
             for _ in range(self.settings.serial.num_morphs):
                 # A swap right after the same swap would only undo it, and waste two of the modifications.
                 swaps, expansions = self._legal(spec.architecture)
@@ -85,7 +86,7 @@ class SerialLevel:
                 spec = apply(spec, morphs[-1])
             if self._is_new(state, spec.architecture):
                 return tuple(morphs)
-        every = self._neighbourhood(state.baseline.spec)
+        every = self._neighbourhood(state.baseline.network)
         remaining = [morphs for encoding, morphs in every if encoding not in state.known]
         return remaining[rng.integers(len(remaining))] if remaining else None
 
@@ -98,7 +99,7 @@ class SerialLevel:
         return str(architecture) not in state.known and self._allows(architecture)
 
     def _allows(self, architecture: Architecture) -> bool:
-        return self.settings.serial.allow(architecture, self.settings.start, self.settings.image_size)
+        return self.settings.serial.allow(architecture, self.settings.start_network, self.settings.image_size)
 
     @cached_property
     def _neighbourhood(self) -> Callable[[NetworkSpec], list[tuple[str, tuple[Morph, ...]]]]:
@@ -125,7 +126,7 @@ class SerialLevel:
 
     def _start(self, state: SearchState) -> Job:
         made_by = state.next_index if state.pretrained is None else state.pretrained
-        return self._barrier(state, "train_detector", "start", self.settings.start, "start", made_by)
+        return self._barrier(state, "train_detector", "start", self.settings.start_network, "start", made_by)
 
     def _pretrain(self, state: SearchState, spec: NetworkSpec) -> Job:
         return self._barrier(state, "pretrain", "pretrain", spec, "reignition", state.next_index)
@@ -135,7 +136,7 @@ class SerialLevel:
         spec = state.population[state.pretrained].job.spec
         return self._barrier(state, "train_detector", "refresh", spec, "serial", state.pretrained)
 
-    def _barrier(self, state: SearchState, kind: str, role: str, spec: NetworkSpec, recipe: str, made_by: int) -> Job:
+    def _barrier(self, state: SearchState, kind: str, role: str, spec: AnySpec, recipe: str, made_by: int) -> Job:
         trains_detector = kind == "train_detector"
         return Job(
             index=state.next_index,

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.architecture import MAX_BLOCKS, Architecture, NetworkSpec
 from models.costs import backbone_costs
+from models.detector_shape import DetectorShape
+from models.families import AnySpec
 
 
 class Settings(BaseModel):
@@ -93,18 +95,64 @@ class ParallelSettings(Limits):
     max_candidates: int | None = Field(None, ge=1, description="candidates after which the level ends, null: no limit")
 
 
+class EvolutionSettings(Settings):
+    """The evolution of MSNAS (section 3.4, Algorithm 1), and random search in its place."""
+
+    population: int = Field(
+        50, ge=1, le=100_000, description="random networks to begin with, and survivors of each generation"
+    )
+    generations: int = Field(20, ge=0, le=100_000, description="generations after the first population")
+    num_children: int = Field(50, ge=0, le=100_000, description="children by crossover and mutation in each generation")
+    num_random: int = Field(
+        10, ge=0, le=100_000, description="random children in each generation; 0 leaves them out (Table 5)"
+    )
+    mutation_probability: float = Field(
+        0.1, gt=0, le=1, description="a mutation draws each stride anew with this probability"
+    )
+    max_attempts: int = Field(
+        1000, ge=1, le=1_000_000, description="attempts at children in each generation, one of every operator each"
+    )
+    target_gflops: float | None = Field(
+        None, gt=0, description="10^9 multiply-adds of encoder and RPN that samples are to have; null: the start's"
+    )
+    flops_window: float = Field(0.01, gt=0, le=1, description="how far they may be from that, as a share of it")
+    image_size: tuple[int, int] | None = Field(
+        None, description="height and width for counting them, such as [832, 1280]; null: the data's, filled up to 64"
+    )
+    utilization: Literal["constrained", "free", "fpn"] = Field(
+        "constrained",
+        description="which features heads may read: by equation 7, any (Table 3), or as FPN's heads do (Table 2)",
+    )
+    fine_tune: bool = Field(
+        True, description="train every sample on from the super-net's weights before it is evaluated (Table 4)"
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="best samples that are retrained in full")
+
+    def num_samples(self, generation: int) -> int:
+        """Samples of a generation, from 0, the first population."""
+        return self.num_children + self.num_random if generation else self.population
+
+
 class SearchSettings(Settings):
     """All that an algorithm knows; a search is a function of this and of its outcomes."""
 
     seed: int
     objective: Objective
-    start: NetworkSpec
+    start: AnySpec
     pretrain_start: bool
     serial: SerialSettings
     parallel: ParallelSettings | None
+    evolution: EvolutionSettings = Field(default_factory=EvolutionSettings)
+    detector: DetectorShape = Field(default_factory=DetectorShape)
     train_full: bool
     image_size: tuple[int, int]
     max_failures_in_a_row: int
+
+    @property
+    def start_network(self) -> NetworkSpec:
+        """The start of a search by morphs, which has no other family's."""
+        assert isinstance(self.start, NetworkSpec), f"{self.start.architecture} can't be morphed"
+        return self.start
 
     def in_flight(self, phase: str) -> int:
         """Most jobs that may be pending in a phase; a generation has at least a control and a child."""

@@ -3,10 +3,11 @@
 Invariant: job i is the plan's step i, and runs alone; so the state is a function of how many outcomes were told.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.search.protocol import WAIT, Baseline, Decision, Done, Job, Member, Outcome, SearchState, failure
+from orchestrator.search import bookkeeping
+from orchestrator.search.protocol import WAIT, Baseline, Decision, Done, Job, Outcome, SearchState, failure
 from orchestrator.search.settings import SearchSettings
 
 Purpose = Literal["train", "evaluate", "pretrain"]
@@ -84,9 +85,7 @@ class Single:
 
     def enter(self, state: SearchState, job: Job) -> None:
         """Enter a decided job."""
-        assert job.index == state.next_index, f"job {job.index} is not the next one, {state.next_index}"
-        state.next_index += 1
-        state.pending[job.index] = job
+        bookkeeping.enter(state, job)
 
     def objection(self, state: SearchState, outcome: Outcome) -> str | None:
         """Any failure stops the run: there is nothing else to try."""
@@ -94,9 +93,8 @@ class Single:
 
     def tell(self, state: SearchState, outcome: Outcome) -> None:
         """Take the outcome of the pending job; every job's weights are a result, and kept."""
-        job = state.pending.pop(outcome.index)
-        member = Member(job, replace(outcome, metrics={}))  # the trials table has them
-        state.population[job.index] = member
+        member = bookkeeping.take(state, outcome)
+        job = member.job
         state.results.append((job.phase, job.round, job.index))
         if job.role == "final":
             state.best_overall = Baseline(job.index, member.score, job.spec)

@@ -4,11 +4,10 @@ Invariant: `decide` and `tell` depend on settings and state alone. Barrier jobs 
 level's first, full training) are decided only when nothing is pending, and nothing is decided beside them.
 """
 
-from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import islice
 
+from orchestrator.search import bookkeeping
 from orchestrator.search.acceptance import enter_generation, set_baseline
 from orchestrator.search.parallel import ParallelLevel
 from orchestrator.search.protocol import (
@@ -17,7 +16,6 @@ from orchestrator.search.protocol import (
     Decision,
     Done,
     Job,
-    Member,
     Outcome,
     SearchState,
     failure,
@@ -76,13 +74,11 @@ class SpNas:
 
     def enter(self, state: SearchState, job: Job) -> None:
         """Enter a decided job; its phase and round tell whether a new one begins with it."""
-        assert job.index == state.next_index, f"job {job.index} is not the next one, {state.next_index}"
         if (job.phase, job.round) != (state.phase, state.round):
             begun = self._begun(state, job.phase, job.round)
             for item in fields(SearchState):
                 setattr(state, item.name, getattr(begun, item.name))
-        state.next_index += 1
-        state.pending[job.index] = job
+        bookkeeping.enter(state, job)
         if job.role in ("start", "candidate"):
             state.known.add(str(job.spec.architecture))
         if job.role == "candidate":
@@ -95,32 +91,15 @@ class SpNas:
         job = state.pending[outcome.index]
         if outcome.completed:
             return None
-        what = failure(job, outcome)
         if job.barrier:
-            return what
-        in_a_row = state.failures_in_a_row.get(job.role, 0) + 1
-        if in_a_row >= self.settings.max_failures_in_a_row:
-            reason, count = Counter([outcome.error, *self._last_errors(state, job.role, in_a_row - 1)]).most_common(1)[
-                0
-            ]
-            return f"{in_a_row} {job.role}s in a row failed, {count} of them with: {reason}; the last: {what}"
-        return None
-
-    def _last_errors(self, state: SearchState, role: str, count: int) -> list[str]:
-        """Why the last told jobs of a role failed, the newest first."""
-        members = (state.population[index] for index in reversed(state.population))
-        errors = (member.outcome.error for member in members if member.job.role == role)
-        return list(islice(errors, count))
+            return failure(job, outcome)
+        return bookkeeping.streak(state, outcome, self.settings.max_failures_in_a_row)
 
     def tell(self, state: SearchState, outcome: Outcome) -> None:
         """Take the outcome of the pending job with the lowest index."""
-        assert outcome.index == min(state.pending), f"outcome {outcome.index} is not the next one to be told"
-        job = state.pending.pop(outcome.index)
-        # The trials table has the metrics; the search reads the score alone, and would hold all of them for good.
-        member = Member(job, replace(outcome, metrics={}))
-        state.population[job.index] = member
-        failures = 0 if outcome.completed else state.failures_in_a_row.get(job.role, 0) + 1
-        state.failures_in_a_row[job.role] = failures
+        member = bookkeeping.take(state, outcome)
+        bookkeeping.count_failure(state, member)
+        job = member.job
         match job.role:
             case "start":
                 set_baseline(state, self.settings, member)
