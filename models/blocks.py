@@ -20,17 +20,18 @@ from models.costs import XB_GROUPS
 class SynchronizedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation by the statistics of all ranks; where none are joined, of the one.
 
-    Two sums over the ranks, on any device; on CUDA, `nn.SyncBatchNorm` takes its place in training, which is faster.
+    Three sums over the ranks, on any device; on CUDA, `nn.SyncBatchNorm` takes its place in training, which is faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] of this rank; every rank has as many images."""
+        """[B, C, H, W] of this rank; another may have more or fewer, as box heads have RoIs."""
         if not self.training or not dist.is_initialized():
             alone: Tensor = super().forward(x)
             return alone
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None
-        count = x.numel() // x.shape[1] * dist.get_world_size()
+        count = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
+        dist.all_reduce(count)
         mean = _sum_over_ranks(x.sum((0, 2, 3))) / count
         centered = x - mean.view(1, -1, 1, 1)
         variance = _sum_over_ranks(centered.square().sum((0, 2, 3))) / count

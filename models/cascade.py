@@ -133,11 +133,21 @@ class CascadeHeads(nn.Module):
         return detections
 
 
-def build_cascade(shape: DetectorShape, num_classes: int, max_stages: int) -> CascadeHeads:
+def build_cascade(
+    shape: DetectorShape, num_classes: int, max_stages: int, *, normalization: str = "batch"
+) -> CascadeHeads:
     """Build the stages with fresh weights; the arguments are those of `build_roi_heads`."""
     return CascadeHeads(
         [
-            build_roi_heads(shape, num_classes, max_stages, iou=iou, box_weights=weights, class_agnostic=True)
+            build_roi_heads(
+                shape,
+                num_classes,
+                max_stages,
+                iou=iou,
+                box_weights=weights,
+                class_agnostic=True,
+                normalization=normalization,
+            )
             for iou, weights in zip(IOUS, BOX_WEIGHTS, strict=True)
         ]
     )

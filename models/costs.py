@@ -127,11 +127,15 @@ def detector_parameters(spec: NetworkSpec, shape: DetectorShape, num_classes: in
 def _heads(shape: DetectorShape, num_labels: int, *, agnostic: bool) -> Cost:
     """The parameters of one stage's heads; a linear layer counts as a convolution."""
     hidden, num_boxes, nowhere = shape.head_channels, 1 if agnostic else num_labels, (0, 0)
-    box = (
-        conv_cost(shape.pyramid_channels, hidden, shape.roi_size, nowhere, bias=True)
-        + conv_cost(hidden, hidden, 1, nowhere, bias=True)
-        + conv_cost(hidden, num_labels + 4 * num_boxes, 1, nowhere, bias=True)
-    )
+    box = conv_cost(hidden, num_labels + 4 * num_boxes, 1, nowhere, bias=True)
+    if shape.head_convolutions:
+        inner, outer = shape.pyramid_channels, shape.head_convolution_channels
+        box += conv_cost(inner, outer, 3, nowhere) + conv_cost(outer, hidden, shape.roi_size, nowhere, bias=True)
+        box += conv_cost(outer, outer, 3, nowhere) * (shape.head_convolutions - 1)
+        box += norm_cost(outer) * shape.head_convolutions
+    else:
+        box += conv_cost(shape.pyramid_channels, hidden, shape.roi_size, nowhere, bias=True)
+        box += conv_cost(hidden, hidden, 1, nowhere, bias=True)
     if not shape.mask:
         return box
     width = shape.mask_channels

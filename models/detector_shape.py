@@ -40,7 +40,10 @@ class DetectorShape:
         pyramid_channels: channels of every pyramid level.
         anchor_size: side of the anchors on the first level, in pixels; each further level doubles it.
         anchor_ratios: heights over widths.
-        head_channels: width of the two hidden layers of the box head.
+        head_channels: width of the hidden linear layers of the box head.
+        head_convolutions: 3x3 convolutions of the box head, normalised as the backbone is, with one hidden linear layer
+            behind them (He et al., Rethinking ImageNet Pre-training, section 4.2: 4); 0 is two hidden linear layers.
+        head_convolution_channels: width of these convolutions.
         roi_size: side of the pooled RoI features.
         roi_sampling_ratio: samples per RoIAlign bin and axis.
         mask_channels: width of the mask head's convolutions.
@@ -65,6 +68,8 @@ class DetectorShape:
     anchor_size: int = 32
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     head_channels: int = 1024
+    head_convolutions: int = 0
+    head_convolution_channels: int = 256
     roi_size: int = 7
     roi_sampling_ratio: int = 2
     mask_channels: int = 256

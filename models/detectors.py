@@ -9,6 +9,7 @@ heads and pyramid are inherited over a whole search.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,25 +18,44 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from models.architecture import Architecture, NetworkSpec
 from models.backbone import Backbone, as_spec
 from models.cascade import CascadeHeads, build_cascade
 from models.detector_shape import CASCADE_RCNN, FASTER_RCNN, DetectorShape
+from models.families import AnyArchitecture, AnySpec, as_multi_scale
+from models.msnas import GroupRPNHead, MultiScaleEncoder, MultiScaleFeatures
+from models.msnas_encoding import FEATURE_STRIDES, NUM_GROUPS, MultiScale, MultiScaleSpec
 from models.pyramid import Pyramid
-from models.roi_heads import SeededSampler, build_roi_heads
+from models.roi_heads import SeededSampler, build_roi_heads, pool_from_groups
 
-HEADS: dict[str, Callable[[DetectorShape, int, int], nn.Module]] = {
+SIZE_DIVISOR = 32
+"""Images are padded to multiples of this for a pyramid, as by torchvision; else to those of the coarsest stride."""
+
+HEADS: dict[str, Callable[..., nn.Module]] = {
     FASTER_RCNN: build_roi_heads,
     CASCADE_RCNN: build_cascade,
 }
-"""What builds the heads of each kind of detector from its shape, number of classes and number of levels."""
+"""What builds the heads of each kind of detector from its shape, number of classes, number of levels, normalisation."""
 
 
 def seed_samplers(detector: FasterRCNN, seeds: Sequence[int] | None) -> None:
     """Say what the samplers of a detector draw the next batch's images from, one seed for each."""
-    heads = detector.roi_heads
-    for part in (detector.rpn, *(heads.stages if isinstance(heads, CascadeHeads) else (heads,))):
+    for part in (detector.rpn, *_stages(detector.roi_heads)):
         part.fg_bg_sampler.seeds = seeds
+
+
+def choose_path(detector: FasterRCNN, architecture: MultiScale) -> None:
+    """Let a super-net's detector be that of one of its paths: encoder and features of the heads; no weights change.
+
+    Raises:
+        ValueError: if the path is none of the super-net's.
+    """
+    detector.backbone.body.choose(architecture)
+    for stage in _stages(detector.roi_heads):
+        pool_from_groups(stage, architecture.heads)
+
+
+def _stages(heads: nn.Module) -> tuple[Any, ...]:
+    return tuple(heads.stages) if isinstance(heads, CascadeHeads) else (heads,)
 
 
 class _KeepSize(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -77,7 +97,7 @@ def masks_of_boxes(detector: FasterRCNN) -> Iterator[None]:
 
 
 def build_detector(
-    architecture: Architecture | NetworkSpec | str,
+    architecture: AnyArchitecture | AnySpec | str,
     num_classes: int,
     *,
     max_stages: int = 6,
@@ -85,6 +105,7 @@ def build_detector(
     base_channels: int = 64,
     normalization: str = "batch",
     bfloat16: bool = False,
+    supernet: bool = False,
     **shape: Any,
 ) -> FasterRCNN:
     """Build a detector with fresh weights.
@@ -96,12 +117,15 @@ def build_detector(
         max_stages: pyramid levels, the most stages a backbone may come to have (6: P2 to P7).
         stem: ``deep`` or ``resnet``; None is a name's own, else ``deep``.
         base_channels: 64 in the paper.
-        normalization: of the backbone: ``batch``, ``sync``, ``frozen`` or ``group``.
+        normalization: of the backbone and of the box head's convolutions: ``batch``, ``sync``, ``frozen`` or ``group``.
         bfloat16: compute backbone and pyramid in bfloat16; proposals, heads and boxes stay in float32.
+        supernet: of a multi-scale network, whether to build the super-net of all paths; `choose_path` says which one
+            it computes.
         **shape: fields of `DetectorShape`, such as ``kind`` and ``mask``.
 
     Returns:
-        torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`, its ``roi_heads`` are `CascadeHeads` where the
+        torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`, or `MultiScaleFeatures` of a multi-scale network;
+        its ``roi_heads`` are `CascadeHeads` where the
         kind is a cascade. Images are lists of [3, H, W] in [0, 1], already resized; targets and detections are
         torchvision's, in the images' own pixels.
 
@@ -113,16 +137,30 @@ def build_detector(
     fields = DetectorShape(**shape)
     if fields.kind not in HEADS:
         raise ValueError(f"kind: {fields.kind!r} is none of {', '.join(HEADS)}")
-    body = Backbone(as_spec(architecture, stem, base_channels), normalization)
-    pyramid = Pyramid(body, fields.pyramid_channels, max_stages, bfloat16=bfloat16)
+    num_ratios = len(fields.anchor_ratios)
+    spec: AnySpec | None = as_multi_scale(architecture, stem)
+    if spec is None:
+        assert not isinstance(architecture, MultiScale | MultiScaleSpec)
+        spec = as_spec(architecture, stem, base_channels)
+    backbone: nn.Module
+    rpn_head: nn.Module
+    if isinstance(spec, MultiScaleSpec):
+        encoder = MultiScaleEncoder(spec, normalization, supernet=supernet)
+        backbone = MultiScaleFeatures(encoder, bfloat16=bfloat16)
+        num_levels, divisor = NUM_GROUPS, FEATURE_STRIDES[-1]
+        rpn_head = GroupRPNHead(backbone.out_channels, fields.pyramid_channels, num_ratios)
+        inputs = replace(fields, pyramid_channels=backbone.out_channels)
+    else:
+        backbone = Pyramid(Backbone(spec, normalization), fields.pyramid_channels, max_stages, bfloat16=bfloat16)
+        num_levels, divisor, inputs = max_stages, SIZE_DIVISOR, fields
+        rpn_head = _rpn_head(fields.pyramid_channels, num_ratios)
     anchors = AnchorGenerator(
-        sizes=tuple((fields.anchor_size * 2**level,) for level in range(max_stages)),
-        aspect_ratios=(tuple(fields.anchor_ratios),) * max_stages,
+        sizes=tuple((fields.anchor_size * 2**level,) for level in range(num_levels)),
+        aspect_ratios=(tuple(fields.anchor_ratios),) * num_levels,
     )
-    rpn_head = _rpn_head(fields.pyramid_channels, len(fields.anchor_ratios))
-    heads = HEADS[fields.kind](fields, num_classes, max_stages)
+    heads = HEADS[fields.kind](inputs, num_classes, num_levels, normalization=normalization)
     detector = FasterRCNN(
-        pyramid,
+        backbone,
         rpn_anchor_generator=anchors,
         rpn_head=rpn_head,
         rpn_pre_nms_top_n_train=fields.rpn_pre_nms_train,
@@ -138,7 +176,9 @@ def build_detector(
     sampler = detector.rpn.fg_bg_sampler
     detector.rpn.fg_bg_sampler = SeededSampler(sampler.batch_size_per_image, sampler.positive_fraction)
     # the sizes are not used: nothing is resized
-    detector.transform = _KeepSize(1, 1, list(fields.image_mean), list(fields.image_std))
+    detector.transform = _KeepSize(1, 1, list(fields.image_mean), list(fields.image_std), size_divisible=divisor)
+    if isinstance(spec, MultiScaleSpec):
+        choose_path(detector, spec.architecture)
     return detector
 
 

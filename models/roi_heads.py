@@ -6,12 +6,13 @@ image to image (masks, the later stages of a cascade), it is the mean over image
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import (
     RoIHeads,
@@ -21,6 +22,7 @@ from torchvision.models.detection.roi_heads import (
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import LevelMapper
 
+from models.blocks import make_norm
 from models.detector_shape import NUM_MASK_LAYERS, DetectorShape
 
 NUM_ROI_LEVELS = 4
@@ -160,6 +162,7 @@ def build_roi_heads(
     iou: float = 0.5,
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
     class_agnostic: bool = False,
+    normalization: str = "batch",
 ) -> RoIHeads:
     """Build the heads of a detector, or of one stage of a cascade, with fresh weights.
 
@@ -170,6 +173,7 @@ def build_roi_heads(
         iou: with an object, from which on a proposal is a positive example.
         box_weights: what the codes of x, y, width and height are multiplied by.
         class_agnostic: whether one box is predicted for all classes.
+        normalization: of the box head's convolutions, if it has any; see `models.blocks.make_norm`.
     """
     num_levels = min(NUM_ROI_LEVELS, max_stages)
 
@@ -179,7 +183,7 @@ def build_roi_heads(
     heads_type = MaskedRoIHeads if shape.mask else RoIHeads
     heads = heads_type(
         pool(shape.roi_size),
-        _box_head(shape.pyramid_channels * shape.roi_size**2, shape.head_channels),
+        _box_head(shape, normalization),
         _box_predictor(shape.head_channels, num_classes, class_agnostic),
         iou,
         iou,
@@ -198,6 +202,23 @@ def build_roi_heads(
     return heads
 
 
+def pool_from_groups(heads: RoIHeads, strides: Sequence[int]) -> None:
+    """Let an RoI be pooled from the feature that the head of its group reads (MSNAS, section 3.3).
+
+    The groups divide RoIs by FPN's equation 1, as levels do, but go on to the last one.
+
+    Args:
+        heads: of one stage; their pools change in place.
+        strides: of each group's feature.
+    """
+    for pool in (heads.box_roi_pool, heads.mask_roi_pool):
+        if pool is None:
+            continue
+        pool.featmap_names = [str(group) for group in range(len(strides))]
+        pool.scales = [1 / stride for stride in strides]
+        pool.map_levels = LevelMapper(FIRST_LEVEL, FIRST_LEVEL + len(strides) - 1, pool.canonical_scale)
+
+
 def _roi_pool(num_levels: int, output_size: int, sampling_ratio: int, canonical_scale: int) -> MultiScaleRoIAlign:
     """torchvision's, told its levels' scales.
 
@@ -211,11 +232,21 @@ def _roi_pool(num_levels: int, output_size: int, sampling_ratio: int, canonical_
     return pool
 
 
-def _box_head(in_channels: int, channels: int) -> TwoMLPHead:
-    head = TwoMLPHead(in_channels, channels)
-    for layer in (head.fc6, head.fc7):
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(layer.bias)
+def _box_head(shape: DetectorShape, normalization: str) -> TwoMLPHead | FastRCNNConvFCHead:
+    """The layers between pooled RoIs and their predictors, with He initialisation."""
+    if shape.head_convolutions:
+        head = FastRCNNConvFCHead(
+            (shape.pyramid_channels, shape.roi_size, shape.roi_size),
+            [shape.head_convolution_channels] * shape.head_convolutions,
+            [shape.head_channels],
+            norm_layer=partial(make_norm, normalization),
+        )
+    else:
+        head = TwoMLPHead(shape.pyramid_channels * shape.roi_size**2, shape.head_channels)
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
     return head
 
 

@@ -22,6 +22,8 @@ OF_DETECTORS = (
     "anchor_size",
     "anchor_ratios",
     "head_channels",
+    "head_convolutions",
+    "head_convolution_channels",
     "roi_size",
     "roi_sampling_ratio",
     "canonical_scale",

@@ -145,7 +145,16 @@ class DetectorSettings(Settings):
         default=_SHAPE.anchor_ratios, min_length=1, max_length=32, description="Height over width of the anchors."
     )
     head_channels: int = Field(
-        default=_SHAPE.head_channels, ge=1, le=16384, description="Width of the box head's two hidden layers."
+        default=_SHAPE.head_channels, ge=1, le=16384, description="Width of the box head's hidden linear layers."
+    )
+    head_convolutions: int = Field(
+        default=_SHAPE.head_convolutions,
+        ge=0,
+        le=32,
+        description="Normalised 3x3 convolutions of the box head, before one hidden layer; 0 is two hidden layers.",
+    )
+    head_convolution_channels: int = Field(
+        default=_SHAPE.head_convolution_channels, ge=1, le=4096, description="Width of these convolutions."
     )
     roi_size: int = Field(
         default=_SHAPE.roi_size, ge=1, le=64, description="Side of the map RoIAlign gives the box head."
