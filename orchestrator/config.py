@@ -15,14 +15,19 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.architecture import Architecture, NetworkSpec, Normalization
+from models.architecture import NetworkSpec, Normalization
 from models.costs import backbone_costs
+from models.detector_shape import DetectorShape
+from models.families import AnySpec, as_multi_scale, is_multi_scale, read_architecture
+from models.msnas_encoding import FEATURE_STRIDES, MultiScale, MultiScaleSpec
 from models.wording import MAX_VALUE, brief, one_line
-from models.zoo import read_architecture, stem_of
+from models.zoo import stem_of
 from orchestrator.errors import MAX_LINES, UserError
-from orchestrator.search.algorithms import AlgorithmName, build_algorithm
+from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS, AlgorithmName, build_algorithm
+from orchestrator.search.msnas import space_of
 from orchestrator.search.protocol import Algorithm
 from orchestrator.search.settings import (
+    EvolutionSettings,
     Limits,
     Objective,
     ParallelSettings,
@@ -50,6 +55,7 @@ CHANGEABLE = (
     "fleet.num_workers",
     "reignition.num_nodes",
     "final.num_nodes",
+    "supernet.num_nodes",
     "fleet.label_selector*",
     "fleet.cpus_per_worker",
     "fleet.loaders_per_rank",
@@ -91,7 +97,7 @@ class StartConfig(Settings):
 
     architecture: str = Field(
         description="an encoding such as BB(11,d1,d1,d1), or a name that `spnas arch` lists, such as resnet50; a name "
-        "brings its own stem, unless stem says otherwise"
+        "brings its own stem, unless stem says otherwise. For msnas and random any network of the super-net"
     )
     shortcuts: str | None = Field(
         None,
@@ -111,7 +117,7 @@ class StartConfig(Settings):
     def _stem_of_a_name(cls, values: Any) -> Any:
         match values:
             case {"architecture": str(name)} if "stem" not in values:
-                return {**values, "stem": stem_of(name)}
+                return {**values, "stem": _stem_of(name)}
         return values
 
     @field_validator("architecture")
@@ -122,14 +128,18 @@ class StartConfig(Settings):
     @model_validator(mode="after")
     def _builds(self) -> Self:
         _ = self.spec
+        if is_multi_scale(self.architecture) and (self.shortcuts is not None or self.base_channels != 64):
+            raise ValueError(f"{self.architecture} goes with neither shortcuts nor base_channels; leave them out")
         if self.given is not None and self.weights is not None:
             raise ValueError(f"weights {brief(self.weights)} stand beside those of --from; leave one of them out")
         return self
 
     @property
-    def spec(self) -> NetworkSpec:
+    def spec(self) -> AnySpec:
         """The start network."""
-        architecture = Architecture.parse(self.architecture)
+        architecture = read_architecture(self.architecture)
+        if isinstance(architecture, MultiScale):
+            return MultiScaleSpec(architecture, self.stem)
         if self.shortcuts is None:
             return NetworkSpec.fresh(architecture, self.stem, self.base_channels)
         return NetworkSpec(architecture, self.shortcuts, self.stem, self.base_channels)
@@ -151,18 +161,26 @@ class BudgetConfig(Settings):
     deadline: datetime | None = Field(None, description="a time such as 2026-12-24T18:00:00Z; UTC if no zone is given")
 
 
-class FinalConfig(Settings):
-    """Full training of the winner; every other key is one of training's."""
+class RecipeConfig(Settings):
+    """How some of the jobs train; every other key is one of training's."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    start: Literal["search"] = Field("search", description="train on from the search's weights")
     num_nodes: NumNodes = Field(1, description="workers that train it together, or all")
 
     @property
     def training(self) -> dict[str, Any]:
         """The keys of training that differ."""
         return dict(self.model_extra or {})
+
+
+class FinalConfig(RecipeConfig):
+    """Full training of the winner, or of the best samples; every other key is one of training's."""
+
+    start: Literal["search"] = Field(
+        "search",
+        description="as the search says: train on from its weights, after msnas and random from scratch",
+    )
 
 
 class FleetConfig(Settings):
@@ -256,6 +274,15 @@ class RunConfig(Settings):
     parallel: ParallelConfig | None = Field(
         default_factory=ParallelConfig, description="the parallel level; null leaves it out"
     )
+    evolution: EvolutionSettings = Field(
+        default_factory=EvolutionSettings, description="the samples of msnas and random"
+    )
+    supernet: RecipeConfig = Field(
+        default_factory=RecipeConfig, description="keys of training that differ for the super-net of msnas and random"
+    )
+    sample: RecipeConfig = Field(
+        default_factory=RecipeConfig, description="keys of training that differ for its samples, which are fine-tuned"
+    )
     budget: BudgetConfig = Field(default_factory=BudgetConfig, description="when to end early")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="the detector")
     data: DetectionDataSettings
@@ -266,6 +293,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        self._check_family()
         if self.reignition is None and self.pretrains:
             if self.algorithm == "pretrain":
                 raise _at("reignition", "missing, but it says how spnas pretrain trains; give reignition.data")
@@ -320,6 +348,9 @@ class RunConfig(Settings):
             raise _at("objective.mode", f"{self.objective.mode!r} is not what {metric} is good for; use {fitting}")
         if self.algorithm == "spnas":
             self._check_start()
+        elif isinstance(self.start.spec, MultiScaleSpec):
+            if self.algorithm in SUPER_NET_ALGORITHMS:
+                self._check_samples()
         elif "data" in self.data_keys and self.start.spec.architecture.num_stages > self.serial.max_stages:
             raise _at(
                 "start.architecture",
@@ -359,9 +390,37 @@ class RunConfig(Settings):
         theirs: dict[str, Any] = {} if given is None else given["built_with"] or {}
         return {key: (value, own.get(key)) for key, value in theirs.items() if own.get(key) != value}
 
+    def _check_family(self) -> None:
+        """See that the algorithm can do with the start network and its weights."""
+        start, searches_paths = self.start, self.algorithm in SUPER_NET_ALGORITHMS
+        if searches_paths and not is_multi_scale(start.architecture):
+            raise _at(
+                "start.architecture",
+                f"{start.architecture} is no network of a super-net; {self.algorithm} asks for one such as msnas-r18",
+            )
+        if is_multi_scale(start.architecture) and self.algorithm in ("spnas", "pretrain"):
+            raise _at(
+                "start.architecture",
+                f"{start.architecture} is a multi-scale network; {self.algorithm} asks for one such as resnet50",
+            )
+        if is_multi_scale(start.architecture) and start.weights is not None:
+            raise _at("start.weights", f"{brief(start.weights)} do not fit multi-scale networks; leave it out")
+        if searches_paths and start.given is not None:
+            raise _at("start.given", f"{self.algorithm} trains its super-net from scratch; begin without --from")
+
+    def _check_samples(self) -> None:
+        """See that a super-net has paths that may be sampled."""
+        coarsest = FEATURE_STRIDES[-1]
+        if (size := self.evolution.image_size) is not None and any(side <= 0 or side % coarsest for side in size):
+            raise _at("evolution.image_size", f"{list(size)} are not two positive multiples of {coarsest}")
+        try:
+            space_of(self.search)
+        except ValueError as error:
+            raise _at("evolution.utilization", f"{self.start.architecture}: {error}") from None
+
     def _check_start(self) -> None:
         """See that a search's start network lies within its limits."""
-        architecture = self.start.spec.architecture
+        architecture = self.search.start_network.architecture
         if any(architecture.subnets):
             raise _at("start.architecture", f"{architecture} has subnets; a search starts from a serial network")
         for count, least, most in (
@@ -376,8 +435,9 @@ class RunConfig(Settings):
                     f"{lowest} to {highest}",
                 )
         for key, limits in (("serial", self.serial), ("parallel", self.parallel)):
-            if isinstance(limits, Limits) and not limits.allow(architecture, self.start.spec, self.image_size):
-                costs = backbone_costs(self.start.spec, *self.image_size)
+            start = self.search.start_network
+            if isinstance(limits, Limits) and not limits.allow(architecture, start, self.image_size):
+                costs = backbone_costs(start, *self.image_size)
                 set_limits = limits.model_dump(include={"max_gflops", "max_parameters"}, exclude_none=True)
                 raise _at(
                     "start.architecture",
@@ -390,12 +450,19 @@ class RunConfig(Settings):
         if name == "reignition":
             assert self.reignition is not None
             return self.reignition.training_with(self.training.normalization)
-        owner = {"start": self.start, "parallel": self.parallel, "final": self.final}.get(name)
+        owners = {
+            "start": self.start,
+            "parallel": self.parallel,
+            "supernet": self.supernet,
+            "sample": self.sample,
+            "final": self.final,
+        }
+        owner = owners.get(name)
         changes = owner.training if owner is not None else {}
         try:
             return self.training.merged(changes)
         except ValidationError as error:
-            prefix = name if name == "final" else f"{name}.training"
+            prefix = name if isinstance(owner, RecipeConfig) else f"{name}.training"
             raise ValueError("; ".join(_lines(error, changes, TrainingSettings, prefix))) from None
 
     def num_nodes(self, recipe: str) -> int:
@@ -403,8 +470,9 @@ class RunConfig(Settings):
         asked: int | str = 1
         if recipe == "reignition" and self.reignition is not None:
             asked = self.reignition.num_nodes
-        elif recipe == "final" and self.final is not None:
-            asked = self.final.num_nodes
+        else:
+            owner = {"supernet": self.supernet, "sample": self.sample, "final": self.final}.get(recipe)
+            asked = 1 if owner is None else owner.num_nodes
         return self.fleet.num_workers if asked == "all" else int(asked)
 
     @property
@@ -424,6 +492,8 @@ class RunConfig(Settings):
             pretrain_start=self.start.weights == "pretrain",
             serial=self.serial,
             parallel=self.parallel,
+            evolution=self.evolution,
+            detector=DetectorShape(**self.detector.model_dump()),
             train_full=self.final is not None,
             image_size=self.image_size,
             max_failures_in_a_row=self.fleet.max_failures_in_a_row,
@@ -451,6 +521,15 @@ class RunConfig(Settings):
         """The keys of the data sets that the jobs read."""
         detects = self.recipe_names() != ("reignition",)
         return ("data",) * detects + ("reignition.data",) * self.pretrains
+
+
+def _stem_of(name: str) -> str:
+    """The stem that belongs to an encoding or a name, the plain one for what is neither."""
+    try:
+        network = as_multi_scale(name)
+    except ValueError:
+        network = None
+    return network.stem if network else stem_of(name)
 
 
 def recipe_key(name: str) -> str:
@@ -518,8 +597,9 @@ def check_environment(config: RunConfig) -> list[DataReport]:
     reports: list[DataReport] = []
     try:
         if "data" in config.data_keys:
-            if config.start.weights not in (None, "pretrain"):
-                check_start_weights(config.start.weights, config.start.spec)
+            weights, spec = config.start.weights, config.start.spec
+            if weights not in (None, "pretrain") and isinstance(spec, NetworkSpec):
+                check_start_weights(weights, spec)
             reports.append(check_detection_data(config.data))
             _check_classes(config, reports[0].class_names)
         if config.reignition is not None and config.pretrains:
@@ -570,6 +650,14 @@ def advice(config: RunConfig) -> list[str]:
     if others := config.built_otherwise():
         changed = ", ".join(f"{key} {brief(theirs)} (here {brief(ours)})" for key, (theirs, ours) in others.items())
         notes.append(f"the weights that it starts from were trained with {changed}")
+    if config.algorithm in SUPER_NET_ALGORITHMS:
+        used = config.num_nodes("supernet")
+        if used < config.fleet.num_workers:
+            notes.append(
+                f"{used} of fleet.num_workers {config.fleet.num_workers} will train the super-net; supernet.num_nodes: "
+                "all has all of them train it together"
+            )
+        return notes
     if config.algorithm != "spnas":
         used = max(config.num_nodes(name) for name in config.recipe_names())
         if used < config.fleet.num_workers:

@@ -26,7 +26,7 @@ from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Record
 from orchestrator.result_tables import result_parts
-from orchestrator.search.protocol import Job, SearchState
+from orchestrator.search.protocol import PHASES_IN_ROUNDS, Job, SearchState
 from orchestrator.search.single import Single
 from workers.run_folder import RunFolder
 from workers.task import Progress
@@ -181,14 +181,18 @@ def phases(history: History) -> list[tuple[str, int, float]]:
     better = history.algorithm.settings.objective.better
     for index, score in history.baselines:
         job = history.state.population[index].job
+        if job.role == "final":
+            continue
         if job.role == "start" and job.phase == "serial":
             found["start"] = index, score
-        name = f"serial {job.round}" if job.phase == "serial" else job.phase
+        name = _place(job.phase, job.round) if job.phase in PHASES_IN_ROUNDS else job.phase
         if name not in found or better(score, found[name][1]):
             found[name] = index, score
     for phase, _, index in history.state.results:
         if phase == "final":
-            found["full training"] = index, history.state.population[index].score
+            score = history.state.population[index].score
+            if "full training" not in found or better(score, found["full training"][1]):
+                found["full training"] = index, score
     if history.state.best_overall:
         found["best"] = history.state.best_overall.index, history.state.best_overall.score
     return [(name, index, score) for name, (index, score) in found.items()]

@@ -247,8 +247,7 @@ class Driver:
         metric = self.config.objective.metric
         score = result.metrics.get(metric)
         status, error = result.status, result.error
-        trains_detector = self.history.state.pending[result.index].kind != "pretrain"
-        if status == "completed" and trains_detector and score is None:
+        if status == "completed" and self.history.state.pending[result.index].has_score and score is None:
             status, error = "failed", f"no metric {metric!r} in its results; it has {', '.join(sorted(result.metrics))}"
         return Outcome(index=result.index, status=status, score=score, metrics=result.metrics, error=error)
 

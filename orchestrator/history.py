@@ -39,7 +39,7 @@ class History:
         last_dispatched: the highest index that was ever sent to a worker, -1 before the first.
         rejected: attempts up to this one stopped the run and must not be used, by job.
         weights: where the told jobs' weights are, those of live ones at least.
-        baselines: (job, score) of every baseline there has been, in order.
+        baselines: (job, score) of every baseline there has been, in order; of every best where there is none.
         candidates: indices of the candidates decided so far.
         worker_seconds: time that told jobs took on their workers, all of a gang's counted.
         ended: why the last driver ended, "" while it has not.
@@ -130,7 +130,7 @@ class History:
                     # Later attempts go on from checkpoints, so their time may be a small part of the training's.
                     row = self.trials.rows[index]
                     self.deadlines.learn(row["recipe"], row["gflops"], seconds)
-                baseline = record["state"]["baseline"]
+                baseline = record["state"]["baseline"] or record["state"]["best_overall"]
                 if baseline and (not self.baselines or self.baselines[-1][0] != baseline["index"]):
                     self.baselines.append((baseline["index"], baseline["score"]))
                 if result["weights"]:

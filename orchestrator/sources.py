@@ -124,9 +124,12 @@ def _look_for(run: str, job: int, history: History, folder: RunFolder) -> None:
 def best_job(state: SearchState) -> int | None:
     """The job that a run has come to so far: its full training, else its best detector, else a pretraining."""
     completed = {member.job.role: index for index, member in state.population.items() if member.outcome.completed}
+    best = state.best_overall.index if state.best_overall else None
+    if best is not None and state.population[best].job.role == "final":  # of several
+        return best
     if "final" in completed:
         return completed["final"]
-    return state.best_overall.index if state.best_overall else completed.get("pretrain")
+    return completed.get("pretrain") if best is None else best
 
 
 def read_file(name: str) -> Source | None:

@@ -14,12 +14,13 @@ seed                      its training's seed: search seed, weights' maker, repl
 recipe                    which training settings
 status                    pending, running, completed or failed
 score, metrics            the objective; every metric, as JSON
-gflops, parameters        10^9 multiply-adds and parameters of the backbone
+gflops, parameters        10^9 multiply-adds and parameters of the backbone; a multi-scale network's with its RPN
 seconds, worker,          how long its last attempt took, where, and how many attempts there were
 attempts
 peak_memory_bytes         of that attempt
 error, notes              why it failed; what an operator should know
-is_baseline, is_best      whether it has been a baseline; whether it is the best baseline (full training is none)
+is_baseline, is_best      whether it has been a baseline; whether it is the best of them (SP-NAS's full training is
+                          none), or of the samples, and once some are retrained, of those
 proposed_at, finished_at  UTC
 ========================  ==========================================================================================
 """
@@ -34,8 +35,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.architecture import NetworkSpec
-from models.costs import backbone_costs
+from models.families import network_cost, spec_from_dict
 from models.wording import one_line
 from orchestrator.journal import Record
 from orchestrator.rows import Row, Rows
@@ -124,7 +124,7 @@ class Trials:
 
     def _row(self, decided: Record) -> Row:
         job = decided["job"]
-        costs = backbone_costs(NetworkSpec.from_dict(job["spec"]), *self._image_size).total
+        costs = network_cost(spec_from_dict(job["spec"]), *self._image_size)
         return {
             **{name: job[name] for name in ("index", "kind", "role", "phase", "round", "parent", "backbone", "recipe")},
             **job["spec"],

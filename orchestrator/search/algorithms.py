@@ -11,6 +11,9 @@ from orchestrator.search.spnas import SpNas
 
 AlgorithmName = Literal["spnas", "msnas", "random", "train", "evaluate", "pretrain"]
 
+SUPER_NET_ALGORITHMS: tuple[AlgorithmName, ...] = ("msnas", "random")
+"""Those that sample the paths of a super-net."""
+
 
 def build_algorithm(name: AlgorithmName, settings: SearchSettings) -> Algorithm:
     """The algorithm of a name."""

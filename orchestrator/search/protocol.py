@@ -20,6 +20,9 @@ from models.families import AnySpec, spec_from_dict
 from models.morphism import Morph, parse_morph
 from orchestrator.search.settings import SearchSettings
 
+PHASES_IN_ROUNDS = ("serial", "evolution")
+"""Those whose jobs' rounds are their own; others keep the last one's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -99,7 +99,10 @@ def test_an_unknown_key_is_answered_with_a_known_one(changes: dict[str, Any], li
         ({"budget.deadline": "soon"}, "budget.deadline: 'soon': input should be a valid datetime"),
         ({"data.format": "voq"}, "data.format: 'voq' is unknown; use one of bdd, coco, ecp, shapes, voc"),
         ({"data": {"root": "x"}}, "data.format: missing; use one of bdd, coco, ecp, shapes, voc"),
-        ({"algorithm": "spans"}, "algorithm: 'spans': input should be 'spnas', 'train', 'evaluate' or 'pretrain'"),
+        (
+            {"algorithm": "spans"},
+            "algorithm: 'spans': input should be 'spnas', 'msnas', 'random', 'train', 'evaluate' or 'pretrain'",
+        ),
     ],
 )
 def test_a_wrong_value_is_answered_with_the_key_the_value_and_what_would_be_right(
