@@ -68,6 +68,7 @@ def test_every_part_is_counted_by_itself(spec: NetworkSpec) -> None:
         (20, 6, {"roi_size": 3, "anchor_ratios": (1.0,)}),
         (3, 4, {"mask": True, "mask_channels": 6, "mask_roi_size": 4}),
         (3, 4, {"kind": "cascade_rcnn"}),
+        (3, 4, {"head_convolutions": 4, "head_convolution_channels": 6}),
         (3, 4, {"kind": "cascade_rcnn", "mask": True, "mask_channels": 6}),
     ],
 )

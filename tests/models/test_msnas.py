@@ -90,7 +90,7 @@ def test_groups_that_read_one_feature_get_one_tensor() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_path_with_the_super_nets_weights_computes_what_the_super_net_computes(seed: int, normalization: str) -> None:
     supernet = _detector(UP_AND_DOWN, supernet=True, normalization=normalization, head_convolutions=1)
-    warmed(supernet)
+    warmed(supernet.backbone)
     path = SPACE.draw(np.random.default_rng(seed))
     choose_path(supernet, path)
     own = _detector(path, normalization=normalization, head_convolutions=1)
