@@ -24,7 +24,7 @@ from models.wording import MAX_VALUE, brief, one_line
 from models.zoo import stem_of
 from orchestrator.errors import MAX_LINES, UserError
 from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS, AlgorithmName, build_algorithm
-from orchestrator.search.msnas import space_of
+from orchestrator.search.msnas import check_window, space_of
 from orchestrator.search.protocol import Algorithm
 from orchestrator.search.settings import (
     EvolutionSettings,
@@ -417,6 +417,10 @@ class RunConfig(Settings):
             space_of(self.search)
         except ValueError as error:
             raise _at("evolution.utilization", f"{self.start.architecture}: {error}") from None
+        try:
+            check_window(self.search)
+        except ValueError as error:
+            raise _at("evolution.target_gflops", str(error)) from None
 
     def _check_start(self) -> None:
         """See that a search's start network lies within its limits."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from models.msnas_encoding import MultiScale, MultiScaleSpec, SearchSpace
 from orchestrator.search import bookkeeping
-from orchestrator.search.evolution import Selection
+from orchestrator.search.evolution import DRAWS_PER_NETWORK, Selection
 from orchestrator.search.protocol import (
     WAIT,
     Baseline,
@@ -292,6 +292,27 @@ def space_of(settings: SearchSettings) -> SearchSpace:
         channels=start.channels,
         num_blocks=start.num_blocks,
         utilization=settings.evolution.utilization,
+    )
+
+
+def check_window(settings: SearchSettings) -> None:
+    """See that random networks cost what samples may; it would be late to find out after the super-net.
+
+    Raises:
+        ValueError: with what they cost, if none does.
+    """
+    space, window = space_of(settings), FlopsWindow.of(settings)
+    start = settings.start.architecture
+    if isinstance(start, MultiScale) and start in space and window.holds(start):
+        return
+    rng, found = generator_of(settings.seed, 0), []
+    for _ in range(DRAWS_PER_NETWORK):
+        found.append(window.macs(network := space.draw(rng)))
+        if window.holds(network):
+            return
+    raise ValueError(
+        f"{window.target_macs / 1e9:.4g} GFLOPs with evolution.flops_window {window.share:g} are what none of "
+        f"{len(found)} random networks has; they have {min(found) / 1e9:.4g} to {max(found) / 1e9:.4g}"
     )
 
 

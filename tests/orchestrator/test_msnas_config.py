@@ -62,6 +62,10 @@ def test_a_resolved_config_is_read_back_as_it_was() -> None:
         ({"start": {"architecture": START, "base_channels": 8}}, r"start: .*neither shortcuts nor base_channels"),
         ({"evolution": {"image_size": [800, 1333]}}, r"evolution\.image_size: \[800, 1333\] are not two positive mult"),
         ({"evolution": {"flops_window": 0}}, r"evolution\.flops_window: 0"),
+        (
+            {"evolution": {"target_gflops": 500}},
+            r"evolution\.target_gflops: 500 GFLOPs with evolution\.flops_window 0\.01 are what none of 1000 random ",
+        ),
         ({"evolution": {"populaton": 3}}, r"evolution\.populaton: unknown key; did you mean population\?"),
         ({"sample": {"epochs": 0}}, r"sample\.epochs: 0"),
         (
