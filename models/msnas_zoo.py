@@ -3,7 +3,7 @@
 Pure Python: nothing here imports torch.
 
 Invariant: every row is a member of its space. Their numbers count the tables' rows from 1: ``msnas-r18-5`` is the last
-one of Table 7. What the rows cost beside the papers' figures is in docs/msnas.md.
+one of Table 7. By its cost ``msnas-r50-2`` does not belong to its table: see docs/msnas.md.
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.architecture import Architecture, ArchitectureError, NetworkSpec
+from models.costs import backbone_costs
 from models.detector_shape import DetectorShape
 from models.families import as_multi_scale, network_cost, parse_architecture, read_architecture, spec_from_dict
 from models.msnas_costs import multi_scale_costs
@@ -214,3 +216,32 @@ def test_costs_are_counted_on_padded_images_only() -> None:
     assert network_cost(spec, 800, 1217) == network_cost(spec, 832, 1280)
     with pytest.raises(ValueError, match="800 x 1280 pixels are not multiples of 64"):
         multi_scale_costs(spec, DetectorShape(), 800, 1280)
+
+
+def _fpn_gflops(encoding: str, widths: tuple[int, ...]) -> float:
+    """Encoder, FPN and RPN of 256 channels and three anchors, at 832 x 1280."""
+    macs = backbone_costs(NetworkSpec.fresh(Architecture.parse(encoding), "resnet"), 832, 1280).macs
+    places = [832 * 1280 // stride**2 for stride in FEATURE_STRIDES]
+    for width, count in zip(widths, places, strict=False):
+        macs += (width * 256 + 256 * 256 * 9) * count
+    return (macs + (256 * 256 * 9 + 256 * 15) * sum(places)) / 1e9
+
+
+def test_the_page_says_what_the_networks_cost() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "msnas.md").read_text(encoding="utf-8")
+    for name, network in MULTI_SCALE_ZOO.items():
+        costs = multi_scale_costs(network.spec, DetectorShape())
+        target = PUBLISHED_GFLOPS[network.space]
+        rest = (costs.macs - costs.stem.macs) / 1e9
+        figures = f"{costs.macs / 1e9:.2f} | {rest:.2f} | {target:.2f} | {100 * (rest / target - 1):+.1f} %"
+        assert f"| `{name}` | {figures} | {network.published_map} |" in page
+    plain, wide = (64, 128, 256, 512), (256, 512, 1024, 2048)
+    baselines = {
+        "ResNet18": (_fpn_gflops("BB(11,d1,d1,d1)", plain), "msnas-r18"),
+        "ResNet34": (_fpn_gflops("BB(111,d111,d11111,d11)", plain), "msnas-r34"),
+        "ResNet50": (_fpn_gflops("BNB(111,d111,d11111,d11)", wide), "msnas-r50"),
+    }
+    for name, (counted, space) in baselines.items():
+        target = PUBLISHED_GFLOPS[space]
+        row = f"| {name}-FPN | {counted:.2f} | {target:.2f} | {100 * (counted / target - 1):+.1f} % |"
+        assert row in page
