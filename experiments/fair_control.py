@@ -9,7 +9,6 @@ reignition included, and never morphed. Trains on this machine, without Ray, one
 
 import argparse
 
-from models.architecture import NetworkSpec
 from orchestrator.config import RunConfig
 from orchestrator.given import given_file, origins
 from orchestrator.history import History
@@ -37,7 +36,7 @@ def lineage(state: SearchState, index: int) -> list[Job]:
 def train_control(config: RunConfig, jobs: list[Job], given: bytes | None = None) -> list[tuple[Job, TrainingResult]]:
     """Train the start architecture through a lineage, without its morphs; `given` is what the run was given."""
     data = open_detection_data(config.data)
-    serial: NetworkSpec = config.start.spec
+    serial = config.search.start_network
     blobs = {} if given is None else {GIVEN_INDEX: given}
     results = []
     for job in jobs:
