@@ -66,19 +66,31 @@ class Checkpoints:
         self._folder.write_checkpoint(self._task.name, data)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a rank has for one task beside the task itself.
+
+    Attributes:
+        place: this rank's among those that train it together; None if it is alone.
+        parent: the blob of the detector it grows from, if any.
+        backbone: the blob of a pretrained backbone, if any.
+        checkpoints: where half-finished training is kept, and found again.
+        on_progress: told every few steps.
+        should_stop: asked before each step.
+    """
+
+    place: Place | None
+    parent: Blob | None
+    backbone: Blob | None
+    checkpoints: Checkpoints
+    on_progress: OnProgress
+    should_stop: ShouldStop
+
+
 class Trainer(Protocol):
     """What a rank does with its tasks; made from `NodeSettings`, it may keep data open from one to the next."""
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def train(self, task: Task, session: Session) -> TrainingResult:
         """Train one task; raises what `workers.failures` classifies."""
 
 
@@ -127,32 +139,24 @@ def serve(connection: Connection) -> None:
         task, place, has_parent, has_backbone = message
         parent = _map(recv_handle(connection)) if has_parent else None
         backbone = _map(recv_handle(connection)) if has_backbone else None
-        connection.send(_train(trainer, folder, connection, task, place, parent, backbone))
-
-
-def _train(
-    trainer: Trainer,
-    folder: RunFolder,
-    connection: Connection,
-    task: Task,
-    place: Place | None,
-    parent: Blob | None,
-    backbone: Blob | None,
-) -> Trained | Helped | Failed | Stopped:
-    begun = time.monotonic()
-    is_first = place is None or place.rank == 0
-    reports = place is None or place.local_rank == 0  # its node worker takes silence for a hang
-    try:
-        result = trainer.train(
-            task,
-            place,
-            parent,
-            backbone,
-            Checkpoints(folder, task),
-            on_progress=connection.send if reports else ignore_progress,
+        is_first_on_node = place is None or place.local_rank == 0
+        session = Session(
+            place=place,
+            parent=parent,
+            backbone=backbone,
+            checkpoints=Checkpoints(folder, task),
+            # Its node worker takes the silence of all its ranks for a hang.
+            on_progress=connection.send if is_first_on_node else ignore_progress,
             should_stop=connection.poll,  # the only word that comes during a training is to stop
         )
-        if not is_first:
+        connection.send(_train(trainer, folder, task, session))
+
+
+def _train(trainer: Trainer, folder: RunFolder, task: Task, session: Session) -> Trained | Helped | Failed | Stopped:
+    begun = time.monotonic()
+    try:
+        result = trainer.train(task, session)
+        if session.place is not None and session.place.rank > 0:
             return Helped()
         seconds = time.monotonic() - begun
         return Trained(

@@ -214,10 +214,10 @@ class Ranks:
                         self._raise(task, end, [other for other in training if other is not rank])
                 training.remove(rank)
             now = time.monotonic()
-            if task.deadline_s is not None and now - begun >= task.deadline_s:
-                self._give_up("did not end before its deadline; fleet.deadline_minutes sets another")
             if task.stall_s is not None and now - alive_at >= task.stall_s:
                 self._give_up(f"gave no sign of life for {task.stall_s:g} s")
+            if task.deadline_s is not None and now - begun >= task.deadline_s:
+                self._give_up("did not end before its deadline; fleet.deadline_minutes sets another")
         return trained
 
     def _message(self, rank: Rank, task: Task) -> object:

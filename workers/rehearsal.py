@@ -16,8 +16,8 @@ from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationSet, DetectionSet, Image, Target
 from workers.detection import train_detector
-from workers.rank import Blob, Checkpoints
-from workers.task import ALL_REDUCE, NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
+from workers.rank import Session
+from workers.task import ALL_REDUCE, NodeSettings, Task, TrainingResult
 from workers.world import World, joined
 
 NUM_SAMPLES = 64
@@ -35,27 +35,16 @@ class RehearsalTrainer:
         """Keep the settings."""
         self._settings = settings
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def train(self, task: Task, session: Session) -> TrainingResult:
         """See `workers.rank.Trainer`; nothing but metrics and memory comes of it."""
-        with joined(place, task.stall_s) as world:
+        with joined(session.place, task.stall_s) as world:
             if task.kind == ALL_REDUCE:
                 return TrainingResult(metrics=_bandwidth(world), weights=b"", peak_memory_bytes=0)
             train = self._pretrain if task.kind == "pretrain" else self._train_detector
-            peak = train(task, world, on_progress, should_stop).peak_memory_bytes
+            peak = train(task, world, session).peak_memory_bytes
             return TrainingResult(metrics=_devices(world), weights=b"", peak_memory_bytes=peak)
 
-    def _train_detector(
-        self, task: Task, world: World, on_progress: OnProgress, should_stop: ShouldStop
-    ) -> TrainingResult:
+    def _train_detector(self, task: Task, world: World, session: Session) -> TrainingResult:
         data, size = open_detection_data(self._settings.data), task.training.batch_size
         if task.training.scales is not None:
             _, largest = task.training.scales
@@ -65,19 +54,19 @@ class RehearsalTrainer:
             data=replace(data, train=full_size(data.train, size), val=full_size(data.val, size)),
             detector=self._settings.detector,
             max_stages=self._settings.max_stages,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            on_progress=session.on_progress,
+            should_stop=session.should_stop,
             world=world,
         )
 
-    def _pretrain(self, task: Task, world: World, on_progress: OnProgress, should_stop: ShouldStop) -> TrainingResult:
+    def _pretrain(self, task: Task, world: World, session: Session) -> TrainingResult:
         assert self._settings.reignition_data is not None
         data, size = open_classification_data(self._settings.reignition_data), task.training.batch_size
         return pretrain(
             task,
             data=replace(data, train=OneBatchToClassify(data.train, size), val=OneBatchToClassify(data.val, size)),
-            on_progress=on_progress,
-            should_stop=should_stop,
+            on_progress=session.on_progress,
+            should_stop=session.should_stop,
             world=world,
         )
 

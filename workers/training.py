@@ -12,9 +12,9 @@ from workers.data.interface import ClassificationData, DetectionData
 from workers.data.loading import Loaders
 from workers.detection import train_detector
 from workers.evaluation import evaluate
-from workers.rank import Blob, Checkpoints
+from workers.rank import Session
 from workers.settings import CachedData
-from workers.task import NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
+from workers.task import NodeSettings, Task, TrainingResult
 from workers.world import World, joined
 
 AnyData = TypeVar("AnyData", bound=CachedData)
@@ -30,40 +30,12 @@ class NetworkTrainer:
         self._detection_data: DetectionData | None = None
         self._classification_data: ClassificationData | None = None
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
-        """Train one task.
+    def train(self, task: Task, session: Session) -> TrainingResult:
+        """Train one task."""
+        with joined(session.place, task.stall_s) as world:
+            return self._train(world, task, session)
 
-        Args:
-            task: what to train.
-            place: this rank's among those that train it together; None if it is alone.
-            parent: the blob of the detector it grows from, if any.
-            backbone: the blob of a pretrained backbone, if any.
-            checkpoints: where half-finished training is kept, and found again.
-            on_progress: told every few steps.
-            should_stop: asked before each step.
-        """
-        with joined(place, task.stall_s) as world:
-            return self._train(world, task, parent, backbone, checkpoints, on_progress, should_stop)
-
-    def _train(
-        self,
-        world: World,
-        task: Task,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def _train(self, world: World, task: Task, session: Session) -> TrainingResult:
         settings = self._settings
         if task.kind == "pretrain":
             if self._classification_data is None:
@@ -72,9 +44,9 @@ class NetworkTrainer:
             return pretrain(
                 task,
                 data=self._classification_data,
-                checkpoints=checkpoints,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                checkpoints=session.checkpoints,
+                on_progress=session.on_progress,
+                should_stop=session.should_stop,
                 world=world,
                 loaders=self._loaders,
             )
@@ -86,9 +58,9 @@ class NetworkTrainer:
                 data=self._detection_data,
                 detector=settings.detector,
                 max_stages=settings.max_stages,
-                parent=parent,
-                on_progress=on_progress,
-                should_stop=should_stop,
+                parent=session.parent,
+                on_progress=session.on_progress,
+                should_stop=session.should_stop,
                 world=world,
                 loaders=self._loaders,
             )
@@ -97,11 +69,11 @@ class NetworkTrainer:
             data=self._detection_data,
             detector=settings.detector,
             max_stages=settings.max_stages,
-            parent=parent,
-            backbone=backbone,
-            checkpoints=checkpoints,
-            on_progress=on_progress,
-            should_stop=should_stop,
+            parent=session.parent,
+            backbone=session.backbone,
+            checkpoints=session.checkpoints,
+            on_progress=session.on_progress,
+            should_stop=session.should_stop,
             world=world,
             loaders=self._loaders,
         )

@@ -11,13 +11,10 @@ import time
 import numpy as np
 
 from experiments.chaos.beside import append_line, beside
-from workers.rank import Blob, Checkpoints
+from workers.rank import Blob, Checkpoints, Session
 from workers.task import (
     NodeSettings,
-    OnProgress,
-    Place,
     Progress,
-    ShouldStop,
     Task,
     TrainingResult,
     TrainingStopped,
@@ -43,35 +40,26 @@ class StubTrainer:
         """Find the log."""
         self._log = beside(settings.folder, LOG)
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def train(self, task: Task, session: Session) -> TrainingResult:
         """Add up random numbers; the score is what all that went into them comes to."""
         generator = np.random.default_rng(task.seed)
         num_steps = task.training.epochs
         step, total = 0, 0
-        saved = _read(checkpoints)
+        saved = _read(session.checkpoints)
         if saved is not None:
             step, total, generator.bit_generator.state = saved
         while step < num_steps:
-            if should_stop():
+            if session.should_stop():
                 raise TrainingStopped("asked to stop")
             time.sleep(self.step_s)
             total += int(generator.integers(2**32))
             step += 1
             self._note("step", task, step)
             if self.checkpoint_every and (step % self.checkpoint_every == 0 or step == num_steps):
-                checkpoints.write(_pack(step, total, generator))
+                session.checkpoints.write(_pack(step, total, generator))
                 self._note("checkpoint", task, step)
-            on_progress(_progress(step, num_steps))
-        digest = _digest(task, total, parent, backbone)
+            session.on_progress(_progress(step, num_steps))
+        digest = _digest(task, total, session.parent, session.backbone)
         self._note("trained", task, step)
         metric = "top1" if task.kind == "pretrain" else "AP50"
         return TrainingResult(

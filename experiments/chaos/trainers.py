@@ -4,12 +4,13 @@ Invariant: without a plan beside the run they do what the trainers do that they 
 """
 
 import os
+from dataclasses import replace
 
 from experiments.chaos.faults import Plan
 from experiments.chaos.hooks import install
 from experiments.chaos.stub import StubTrainer
-from workers.rank import Blob, Checkpoints, Trainer
-from workers.task import NodeSettings, OnProgress, Place, Progress, ShouldStop, Task, TrainingResult
+from workers.rank import Session, Trainer
+from workers.task import NodeSettings, Progress, Task, TrainingResult
 
 
 class FaultyTrainer:
@@ -21,27 +22,18 @@ class FaultyTrainer:
         self._plan = Plan(settings.folder)
         install(self._plan)
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def train(self, task: Task, session: Session) -> TrainingResult:
         """Train one task as the other does, if nothing strikes."""
         count = 0
 
         def strike(progress: Progress) -> None:
             nonlocal count
-            on_progress(progress)
+            session.on_progress(progress)
             count += 1
             self._plan.strike("step", task.index, "after", count)
 
         self._plan.strike("begin", task.index, "before")
-        return self._inner.train(task, place, parent, backbone, checkpoints, strike, should_stop)
+        return self._inner.train(task, replace(session, on_progress=strike))
 
 
 class FaultyStub(FaultyTrainer):

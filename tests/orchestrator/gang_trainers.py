@@ -3,8 +3,8 @@
 import threading
 from pathlib import Path
 
-from workers.rank import Blob, Checkpoints
-from workers.task import CandidateFailure, NodeSettings, OnProgress, Place, ShouldStop, Task, TrainingResult
+from workers.rank import Session
+from workers.task import CandidateFailure, NodeSettings, Task, TrainingResult
 
 
 class LastRankFails:
@@ -13,18 +13,9 @@ class LastRankFails:
     def __init__(self, settings: NodeSettings) -> None:
         self._lost = Path(settings.folder) / "lost"
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
-        assert place is not None
-        if place.rank == 0:
+    def train(self, task: Task, session: Session) -> TrainingResult:
+        assert session.place is not None
+        if session.place.rank == 0:
             self._lost.touch()
             raise RuntimeError("gloo: connection closed by peer")
         while not self._lost.exists():

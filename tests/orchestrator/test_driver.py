@@ -288,8 +288,9 @@ def test_a_candidate_whose_rank_is_killed_twice_is_told_as_failed(local_ray: Non
     trials = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     candidate = trials[trials["role"] == "candidate"].iloc[0]
     assert candidate["status"] == "failed"
-    assert candidate["attempts"] == 2
+    assert candidate["attempts"] >= 2  # a loss is not counted with earlier ones if the attempt had got further
     assert candidate["error"].startswith("its process was ended by SIGKILL")
+    assert candidate["error"].endswith("the second time")
 
 
 def test_a_killed_worker_is_replaced_and_its_job_runs_again_uncharged(undisturbed: Path, tmp_path: Path) -> None:

@@ -10,14 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.rank import Blob, Checkpoints
+from workers.rank import Session
 from workers.task import (
     CandidateFailure,
     NodeSettings,
-    OnProgress,
-    Place,
     Progress,
-    ShouldStop,
     Task,
     TrainingResult,
     TrainingStopped,
@@ -32,29 +29,21 @@ class ObedientTrainer:
     def __init__(self, settings: NodeSettings) -> None:
         self._folder = Path(settings.folder)
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
+    def train(self, task: Task, session: Session) -> TrainingResult:
         self._leave_children(task)
-        on_progress(progress(1))
+        session.on_progress(progress(1))
         match task.kind.split():
             case ["add"]:
-                assert parent is not None and backbone is not None
+                assert session.parent is not None and session.backbone is not None
                 sums = {
-                    name: float(blob.sum(dtype=np.int64)) for name, blob in (("parent", parent), ("backbone", backbone))
+                    name: float(blob.sum(dtype=np.int64))
+                    for name, blob in (("parent", session.parent), ("backbone", session.backbone))
                 }
                 metrics = sums | {"rank": float(os.getpid())}
                 return TrainingResult(metrics=metrics, weights=b"w" * 99, peak_memory_bytes=1)
             case ["checkpoint"]:
-                count = int(checkpoints.read() or b"0") + 1
-                checkpoints.write(str(count).encode())
+                count = int(session.checkpoints.read() or b"0") + 1
+                session.checkpoints.write(str(count).encode())
                 return TrainingResult(metrics={"count": count}, weights=b"", peak_memory_bytes=0)
             case ["fail"]:
                 raise CandidateFailure("loss became nan at epoch 1, step 1")
@@ -67,8 +56,8 @@ class ObedientTrainer:
             case ["signal", number]:
                 os.kill(os.getpid(), int(number))
             case ["wait"]:
-                while not should_stop():
-                    on_progress(progress(2))
+                while not session.should_stop():
+                    session.on_progress(progress(2))
                     threading.Event().wait(0.01)
                 raise TrainingStopped("asked to")
             case ["sleep"]:
@@ -78,11 +67,11 @@ class ObedientTrainer:
             case ["freeze"]:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case ["hang", "up"]:
-                on_progress.__self__.close()  # type: ignore[attr-defined]  # the pipe's end
+                session.on_progress.__self__.close()  # type: ignore[attr-defined]  # the pipe's end
                 threading.Event().wait()
             case ["chatter"]:
                 while True:
-                    on_progress(progress(2))
+                    session.on_progress(progress(2))
                     threading.Event().wait(0.01)
         raise AssertionError(task.kind)
 

@@ -7,8 +7,10 @@ import pytest
 
 from tests.workers.test_ranks import settings_of, task_of
 from workers import training
+from workers.rank import Checkpoints, Session
+from workers.run_folder import RunFolder
 from workers.settings import ShapesClassification, ShapesData
-from workers.task import TrainingResult
+from workers.task import TrainingResult, ignore_progress, never_stop
 
 
 def test_the_ranks_of_a_worker_share_what_its_caches_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,5 +28,14 @@ def test_the_ranks_of_a_worker_share_what_its_caches_may_take(tmp_path: Path, mo
     )
     trainer = training.NetworkTrainer(settings)
     for kind in ("train_detector", "pretrain"):
-        trainer.train(task_of(kind), None, None, None, None, lambda _: None, lambda: False)  # type: ignore[arg-type]
+        task = task_of(kind)
+        session = Session(
+            place=None,
+            parent=None,
+            backbone=None,
+            checkpoints=Checkpoints(RunFolder(tmp_path), task),
+            on_progress=ignore_progress,
+            should_stop=never_stop,
+        )
+        trainer.train(task, session)
     assert limits == [250, 100]

@@ -13,16 +13,13 @@ from models.blob import unpack
 from workers.checkpoint import Checkpoint
 from workers.data import open_detection_data
 from workers.detection import train_detector
-from workers.rank import Blob, Checkpoints
+from workers.rank import Checkpoints, Session
 from workers.ranks import TICK_S, Ranks
 from workers.run_folder import RunFolder
 from workers.settings import DetectorSettings, ShapesClassification, ShapesData, TrainingSettings
 from workers.task import (
     NodeSettings,
-    OnProgress,
-    Place,
     Progress,
-    ShouldStop,
     Task,
     TrainingResult,
     TrainingStopped,
@@ -43,18 +40,9 @@ class SlowCheckpoints(Checkpoints):
 class SlowlyWritingTrainer(NetworkTrainer):
     """Trains as ever, with such a store."""
 
-    def train(
-        self,
-        task: Task,
-        place: Place | None,
-        parent: Blob | None,
-        backbone: Blob | None,
-        checkpoints: Checkpoints,
-        on_progress: OnProgress,
-        should_stop: ShouldStop,
-    ) -> TrainingResult:
-        slow = SlowCheckpoints(checkpoints._folder, task)
-        return super().train(task, place, parent, backbone, slow, on_progress, should_stop)
+    def train(self, task: Task, session: Session) -> TrainingResult:
+        slow = SlowCheckpoints(session.checkpoints._folder, task)
+        return super().train(task, replace(session, checkpoints=slow))
 
 
 def settings_of(folder: Path, detector: DetectorSettings, num_ranks: int) -> NodeSettings:
