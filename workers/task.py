@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from models.architecture import NetworkSpec
+from models.families import AnySpec
 from models.morphism import Morph
 from workers.settings import (
     ClassificationDataSettings,
@@ -110,7 +110,7 @@ class Task:
     index: int
     attempt: int
     kind: str
-    spec: NetworkSpec
+    spec: AnySpec
     morphs: tuple[Morph, ...]
     training: TrainingSettings
     seed: tuple[int, ...]
