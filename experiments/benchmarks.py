@@ -35,7 +35,8 @@ from models.blob import pack, unpack
 from models.inheritance import inherit, load_weights
 from models.morphism import Expand, Swap, apply_all
 from models.refit import refit_laterals
-from orchestrator.config import RunConfig, load_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config
 from orchestrator.console import ConsoleObserver
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError

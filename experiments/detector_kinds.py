@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.detector_shape import CASCADE_RCNN, FASTER_RCNN
-from orchestrator.config import RunConfig, load_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config
 from workers.data import open_detection_data
 from workers.data.interface import DetectionData
 from workers.detection import train_detector

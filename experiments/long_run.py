@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 from orchestrator.driver import Driver
 from orchestrator.fleet import connect
 from orchestrator.history import History

@@ -6,9 +6,10 @@ Invariant: a run is taken before anything of it is written, and given back howev
 import signal
 from collections.abc import Callable
 
-from orchestrator.config import RunConfig, advice, check_environment
+from orchestrator.config import RunConfig
 from orchestrator.console import ConsoleObserver, closing, make_console
 from orchestrator.driver import Driver
+from orchestrator.environment import advice, check_environment
 from orchestrator.errors import UserError
 from orchestrator.given import put_given
 from orchestrator.metrics import MetricsObserver

@@ -223,7 +223,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Check nodes, versions, data, storage, memory and links before a search; exit code 1 if anything fails."""
-    from orchestrator.config import load_config
+    from orchestrator.config_files import load_config
     from orchestrator.console import make_console
     from orchestrator.diagnosis import report_table
     from orchestrator.doctor import examine

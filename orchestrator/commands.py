@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.zoo import is_name, read_architecture, zoo_network
-from orchestrator.config import RunConfig, load_config, read_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config, read_config
 from orchestrator.errors import UserError
 from orchestrator.given import changes_from
 from orchestrator.runs import has_begun, storage_of, stored_config

@@ -1,28 +1,24 @@
 """What a user writes: one YAML file, checked whole before anything starts.
 
 Invariant: a `RunConfig` that loads is one that can run: every key is known, every recipe merges, the start network
-parses and lies within the limits. What needs the disk or the cluster is checked by `check_environment`.
+parses and lies within the limits. What needs the disk or the cluster is checked by `orchestrator.environment`.
 """
 
-import difflib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.architecture import NetworkSpec, Normalization
 from models.costs import backbone_costs
 from models.detector_shape import DetectorShape
 from models.families import AnySpec, as_multi_scale, is_multi_scale, read_architecture
 from models.msnas_encoding import FEATURE_STRIDES, MultiScale, MultiScaleSpec
-from models.wording import MAX_VALUE, brief, one_line
+from models.wording import brief
 from models.zoo import stem_of
-from orchestrator.errors import MAX_LINES, UserError
+from orchestrator.mistakes import mistakes
 from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS, AlgorithmName, build_algorithm
 from orchestrator.search.msnas import check_window, space_of
 from orchestrator.search.protocol import Algorithm
@@ -35,10 +31,7 @@ from orchestrator.search.settings import (
     SerialSettings,
     Settings,
 )
-from orchestrator.yaml_text import MAX_BYTES, MAX_DEPTH, read_yaml
-from workers.data import check_classification_data, check_detection_data
-from workers.data.interface import DataReport
-from workers.metric_names import class_of, is_loss, is_metric, names_of
+from workers.metric_names import is_loss, is_metric, names_of
 from workers.settings import (
     AnnotatedData,
     DetectionDataSettings,
@@ -47,33 +40,6 @@ from workers.settings import (
     ReignitionSettings,
     TrainingSettings,
 )
-from workers.start_names import check_start_weights
-
-# Keys that may change when a run goes on: what could repair a failure, and what the history does not depend on.
-CHANGEABLE = (
-    "budget.*",
-    "fleet.num_workers",
-    "reignition.num_nodes",
-    "final.num_nodes",
-    "supernet.num_nodes",
-    "fleet.label_selector*",
-    "fleet.cpus_per_worker",
-    "fleet.loaders_per_rank",
-    "fleet.max_attempts",
-    "fleet.checkpoint_minutes",
-    "fleet.stall_minutes",
-    "fleet.deadline_minutes",
-    "fleet.unreachable_minutes",
-    "fleet.wait_minutes",
-    "fleet.max_failures_in_a_row",
-    "*.root",
-    "*.cache_bytes",
-    "*.cache_dir",
-    "*.batch_size",
-)
-
-# The key by which pydantic tells data sets apart.
-TAG = "format"
 
 
 class GivenConfig(Settings):
@@ -386,7 +352,7 @@ class RunConfig(Settings):
         """Keys in which the weights that are given differ from this config: their value, and its own."""
         values = self.model_dump(mode="json")
         given = values["start"]["given"]
-        own = dict(_flat(values))
+        own = dict(flat(values))
         theirs: dict[str, Any] = {} if given is None else given["built_with"] or {}
         return {key: (value, own.get(key)) for key, value in theirs.items() if own.get(key) != value}
 
@@ -467,7 +433,7 @@ class RunConfig(Settings):
             return self.training.merged(changes)
         except ValidationError as error:
             prefix = name if isinstance(owner, RecipeConfig) else f"{name}.training"
-            raise ValueError("; ".join(_lines(error, changes, TrainingSettings, prefix))) from None
+            raise ValueError("; ".join(mistakes(error, changes, TrainingSettings, prefix))) from None
 
     def num_nodes(self, recipe: str) -> int:
         """How many workers train a job of a recipe together."""
@@ -541,270 +507,15 @@ def recipe_key(name: str) -> str:
     return {"serial": "training", "start": "start.training", "parallel": "parallel.training"}.get(name, name)
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a config file and change it.
-
-    Args:
-        path: the file.
-        overrides: ``key.path=value``, the values being YAML; these come last.
-        changes: values by ``key.path``, of the command.
-
-    Raises:
-        UserError: one line per mistake, each with the key, the value and what would be right.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a pipe would never end, nor would a device
-            raise UserError(f"config {path}: is no file; give the path of a YAML file")
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
-    except OSError as error:
-        raise UserError(f"config {path}: can't be read ({error.strerror}); give the path of a YAML file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"config {path}: is not text; give the path of a YAML file") from None
-    return read_config(text, str(path), overrides, changes)
-
-
-def read_config(
-    text: str, source: str, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
-) -> RunConfig:
-    """Read a config's text, which `source` names in messages; see `load_config`."""
-    try:
-        values = read_yaml(text)
-    except ValueError as error:
-        raise UserError(f"config {source}: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"config {source}: holds {type(values).__name__}; a mapping of keys to values is needed")
-    for path, value in (changes or {}).items():
-        _set(values, path, value, "the command")
-    for override in overrides:
-        _override(values, override)
-    return parse_config(values, source)
-
-
-def parse_config(values: dict[str, Any], source: str) -> RunConfig:
-    """Check a config that has been read; see `load_config`."""
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join(f"config {source}: {line}" for line in _lines(error, values))) from None
-
-
-def check_environment(config: RunConfig) -> list[DataReport]:
-    """Check data sets, start weights and workers on this machine, before Ray starts.
-
-    Returns:
-        What was found in the data sets, with the boxes and images that are left out.
-
-    Raises:
-        UserError: one line with the key, the value and what would be right.
-    """
-    reports: list[DataReport] = []
-    try:
-        if "data" in config.data_keys:
-            weights, spec = config.start.weights, config.start.spec
-            if weights not in (None, "pretrain") and isinstance(spec, NetworkSpec):
-                check_start_weights(weights, spec)
-            reports.append(check_detection_data(config.data))
-            _check_classes(config, reports[0].class_names)
-        if config.reignition is not None and config.pretrains:
-            reports.append(check_classification_data(config.reignition.data, key="reignition.data"))
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from None
-    for name in config.recipe_names() if config.algorithm != "evaluate" else ():
-        num_images = reports[-1 if name == "reignition" else 0].num_train
-        batch_size = config.recipe(name).batch_size
-        if batch_size > num_images:
-            raise UserError(
-                f"{recipe_key(name)}.batch_size: {batch_size} is more than the {num_images} training images; use at "
-                "most that"
-            )
-    if not os.environ.get("RAY_ADDRESS"):
-        gpus = len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])
-        if config.fleet.num_workers * config.fleet.gpus_per_worker > gpus:
-            raise UserError(
-                f"fleet.gpus_per_worker: {config.fleet.num_workers} workers with {config.fleet.gpus_per_worker} GPU "
-                f"each need {config.fleet.num_workers * config.fleet.gpus_per_worker}, this machine has {gpus}; "
-                "0 trains on the CPU"
-            )
-        needed, present = config.fleet.num_workers * config.fleet.cpus_per_worker, len(os.sched_getaffinity(0))
-        if needed > present:
-            raise UserError(
-                f"fleet.num_workers: {config.fleet.num_workers} workers with fleet.cpus_per_worker "
-                f"{config.fleet.cpus_per_worker} need {needed} CPUs, this machine has {present}; ask for fewer"
-            )
-    return reports
-
-
-def _check_classes(config: RunConfig, class_names: Sequence[str]) -> None:
-    """See that what is asked of a data set's classes can be had."""
-    metric, given = config.objective.metric, config.start.given
-    if (class_name := class_of(metric)) is not None and class_name not in class_names:
-        raise ValueError(f"objective.metric: {metric!r} names none of the classes {', '.join(class_names)}")
-    if config.algorithm == "evaluate" and given and given.classes not in (None, tuple(class_names)):
-        assert given.classes is not None
-        raise ValueError(
-            f"data: has the classes {brief(', '.join(class_names))}, the weights of {given.source} are of "
-            f"{brief(', '.join(given.classes))}; give data.classes in that order, or other data"
-        )
-
-
-def advice(config: RunConfig) -> list[str]:
-    """What is allowed but hardly meant."""
-    notes = []
-    if others := config.built_otherwise():
-        changed = ", ".join(f"{key} {brief(theirs)} (here {brief(ours)})" for key, (theirs, ours) in others.items())
-        notes.append(f"the weights that it starts from were trained with {changed}")
-    if config.algorithm in SUPER_NET_ALGORITHMS:
-        used = config.num_nodes("supernet")
-        if used < config.fleet.num_workers:
-            notes.append(
-                f"{used} of fleet.num_workers {config.fleet.num_workers} will train the super-net; supernet.num_nodes: "
-                "all has all of them train it together"
-            )
-        return notes
-    if config.algorithm != "spnas":
-        used = max(config.num_nodes(name) for name in config.recipe_names())
-        if used < config.fleet.num_workers:
-            name = recipe_key(config.recipe_names()[-1])
-            notes.append(
-                f"{used} of fleet.num_workers {config.fleet.num_workers} will work; {name}.num_nodes: all has all of "
-                "them train together, in a new run"
-            )
-        return notes
-    for phase in ("serial", "parallel") if config.parallel else ("serial",):
-        in_flight = config.search.in_flight(phase)
-        if in_flight < config.fleet.num_workers:
-            notes.append(
-                f"{phase}.in_flight {in_flight} keeps at most {in_flight} of fleet.num_workers "
-                f"{config.fleet.num_workers} busy; a new run with a larger one would use them all"
-            )
-    return notes
-
-
-def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ, as ``{"fleet.num_workers": (old, new)}``."""
-    before, after = (dict(_flat(config.model_dump(mode="json"))) for config in (old, new))
-    keys = sorted(before.keys() | after.keys())
-    return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
-
-
-def may_change(key: str) -> bool:
-    """Whether a run may go on with another value of this key."""
-    return any(fnmatchcase(key, pattern) for pattern in CHANGEABLE)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by their ``key.path``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not all(path.split(".")) or path.count(".") >= MAX_DEPTH:
-        raise UserError(f"override {brief(override)}: is not of the form key.path=value")
-    try:
-        value = read_yaml(text)
-    except ValueError as error:
-        raise UserError(f"override {brief(override)}: {brief(text)} is no YAML value ({error})") from None
-    _set(values, path, value, f"override {brief(override)}")
-
-
-def _set(values: dict[str, Any], path: str, value: Any, who: str) -> None:
-    """Put a value at a path; `who` names what asks for it."""
-    *parents, last = path.split(".")
-    for key in parents:
-        inner = values.get(key)
-        if inner is None:
-            inner = values[key] = {}
-        if not isinstance(inner, dict):
-            raise UserError(f"{who}: {key} holds {brief(inner)}, which has no keys below it")
-        values = inner
-    values[last] = value
 
 
 def _at(key: str, reason: str) -> ValueError:
     """An error of the config as a whole, which pydantic reports like one of a single key."""
     return ValueError(f"{key}: {reason}")
-
-
-def _lines(error: ValidationError, values: Any, model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
-    """One line per mistake: key, value, what would be right.
-
-    Args:
-        error: what pydantic found.
-        values: what was checked.
-        model: what it was checked against.
-        prefix: the key below which the values stand.
-    """
-    items = error.errors()
-    lines = [_line(item, values, model, prefix) for item in items[: MAX_LINES - 1]]
-    return [*lines, f"... and {len(items) - len(lines)} more mistakes"] if len(items) > len(lines) else lines
-
-
-def _line(item: Any, values: Any, model: type[BaseModel], prefix: str) -> str:
-    """The line for one of pydantic's errors."""
-    location, kind = item["loc"], item["type"]
-    key = one_line(".".join(filter(None, (prefix, *_keys(location, values, missing=kind == "missing")))), MAX_VALUE)
-    reason = one_line(item["msg"].removeprefix("Value error, "))
-    match kind:
-        case "extra_forbidden":
-            known = _known_keys(model, location[:-1])
-            close = difflib.get_close_matches(str(location[-1])[:MAX_VALUE], known, n=1)
-            return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else _one_of(known))
-        case "missing":
-            return f"{key}: missing; this key has no default"
-        case "union_tag_not_found":
-            return f"{key}.{TAG}: missing; {_one_of(_tags(model, location))}"
-        case "union_tag_invalid":
-            return f"{key}.{TAG}: {brief(item['ctx']['tag'])} is unknown; {_one_of(_tags(model, location))}"
-        case "value_error":
-            return f"{key}: {reason}" if key else reason
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{key}: {brief(item['input'])} is no mapping; give keys with values below it"
-        case _:
-            return f"{key}: {brief(item['input'])}: {reason[:1].lower()}{reason[1:]}"
-
-
-def _one_of(names: list[str]) -> str:
-    return f"use one of {', '.join(names)}"
-
-
-def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> Iterator[str]:
-    """The keys as the user wrote them: without the tags that pydantic adds for unions."""
-    for position, part in enumerate(location):
-        if isinstance(values, dict) and (part in values or (missing and position == len(location) - 1)):
-            yield str(part)
-            values = values.get(part)
-        elif isinstance(values, list) and isinstance(part, int):
-            yield str(part)
-            values = values[part] if part < len(values) else None  # a list that is too short has parts missing
-
-
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys that may stand at a place of the config."""
-    return [name for option in _schemas(model, location) for name in option.get("properties", {})]
-
-
-def _tags(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Values of the key that tells apart what may stand at a place of the config."""
-    return [tag for option in _schemas(model, location) for tag in option.get("discriminator", {}).get("mapping", {})]
-
-
-def _schemas(model: type[BaseModel], location: tuple[int | str, ...]) -> list[dict[str, Any]]:
-    """The JSON schemas of what may stand at a place of the config."""
-    schema = model.model_json_schema()
-
-    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
-        inner = (option for word in ("anyOf", "oneOf") for option in node.get(word, []))
-        return [node, *(found for option in inner for found in options(option))]
-
-    found = options(schema)
-    for part in location:
-        tagged = [option for option in found if option.get("properties", {}).get(TAG, {}).get("const") == part]
-        named = [option["properties"][part] for option in found if part in option.get("properties", {})]
-        found = tagged or [inner for option in named for inner in options(option)]
-    return found

@@ -139,7 +139,7 @@ def images_per_rank(config: RunConfig, recipe: str) -> int:
 
 
 def judge_driver(reports: list[DataReport] | Silence) -> Row:
-    """Whether `spnas search` would begin here: what `orchestrator.config.check_environment` says."""
+    """Whether `spnas search` would begin here: what `orchestrator.environment.check_environment` says."""
     row = Row(
         name="this machine",
         looked_at="start weights, data and batch sizes; for a local Ray, its CPUs and GPUs",

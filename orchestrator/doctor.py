@@ -14,7 +14,7 @@ from typing import Any
 
 from models.costs import detector_parameters
 from models.detector_shape import DetectorShape
-from orchestrator.config import RunConfig, check_environment
+from orchestrator.config import RunConfig
 from orchestrator.diagnosis import (
     Needs,
     Node,
@@ -35,6 +35,7 @@ from orchestrator.diagnosis import (
     not_run,
     step_check,
 )
+from orchestrator.environment import check_environment
 from orchestrator.errors import UserError
 from orchestrator.examiners import Examiners, nodes, within
 from orchestrator.fleet import GANG_PORTS, connect

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import IO, Protocol
 
-from orchestrator.config import RunConfig, differences, may_change, read_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import differences, may_change, read_config
 from orchestrator.errors import Superseded, UserError
 from orchestrator.lease import NAME, Lease
 from workers.run_folder import RunFolder

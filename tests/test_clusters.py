@@ -20,7 +20,7 @@ import yaml
 from ray.autoscaler._private.util import fillout_defaults, validate_config
 
 import orchestrator.cli
-from orchestrator.config import load_config
+from orchestrator.config_files import load_config
 from orchestrator.fleet import GANG_PORTS
 from orchestrator.termination import STOP_S, advice
 

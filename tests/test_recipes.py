@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from orchestrator.config import RunConfig, check_environment, load_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config
+from orchestrator.environment import check_environment
 from tests.orchestrator.test_cli import spnas
 from tests.small_data import (
     NEEDS_REAL,

@@ -5,7 +5,8 @@ Invariant: what a scenario changes of them is about workers and time only, so th
 
 from typing import Any
 
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 
 STUB: dict[str, Any] = {
     "start": {"architecture": "BB(1,1,1)", "base_channels": 4},

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.config import RunConfig, load_config, parse_config, read_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config, parse_config, read_config
 from orchestrator.errors import MAX_LINES, UserError
 from orchestrator.yaml_text import MAX_BYTES, read_yaml
 from tests.fuzz.answers import FEW, MANY, answer, check_message, refusal

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from models.detector_shape import DetectorShape
 from orchestrator.cli import app
 from orchestrator.commands import evaluation_config, run_config
-from orchestrator.config import RunConfig, advice, check_environment
+from orchestrator.config import RunConfig
+from orchestrator.environment import advice, check_environment
 from orchestrator.errors import UserError
 from orchestrator.given import given_file, put_given
 from orchestrator.runs import open_run

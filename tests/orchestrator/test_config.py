@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.config import FleetConfig, RunConfig, differences, load_config, may_change, parse_config
+from orchestrator.config import FleetConfig, RunConfig
+from orchestrator.config_files import differences, load_config, may_change, parse_config
 from orchestrator.errors import UserError
 from tests.orchestrator.tiny import tiny_config
 from workers.settings import TrainingSettings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from orchestrator.config import parse_config
+from orchestrator.config_files import parse_config
 from orchestrator.diagnosis import Row, Silence
 from orchestrator.doctor import examine
 from orchestrator.examiners import Examiners

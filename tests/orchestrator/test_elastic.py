@@ -12,7 +12,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from experiments.chaos.searches import FLEET, SEARCHES
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped
 from orchestrator.history import History

@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 from orchestrator.console import status_table, summary_table
 from orchestrator.history import MOST_WEIGHTS, History, decided_record, dispatched_record, told_record
 from orchestrator.journal import Journal, Record

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from models.msnas_encoding import MultiScaleSpec
-from orchestrator.config import RunConfig, advice, differences, may_change, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import differences, may_change, parse_config
 from orchestrator.console import phases, standing
+from orchestrator.environment import advice
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.search.protocol import SearchState

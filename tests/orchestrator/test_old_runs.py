@@ -16,7 +16,7 @@ import ray
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.config import load_config
+from orchestrator.config_files import load_config
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError
 from orchestrator.history import History

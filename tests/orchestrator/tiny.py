@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 
 from experiments.chaos.searches import TINY_DETECTOR
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 from orchestrator.trials import INCIDENTAL_COLUMNS
 
 TINY: dict[str, Any] = {

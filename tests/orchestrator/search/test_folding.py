@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import RunConfig, parse_config
+from orchestrator.config import RunConfig
+from orchestrator.config_files import parse_config
 from orchestrator.errors import UserError
 from orchestrator.history import History, decided_record, dispatched_record, told_record
 from orchestrator.journal import Journal, Record

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from orchestrator.config import parse_config
+from orchestrator.config_files import parse_config
 from orchestrator.history import History
 from orchestrator.search.protocol import WAIT, Done, live_weights
 from orchestrator.search.single import Purpose, Single
