@@ -9,6 +9,7 @@ Invariant: `spec_from_dict` is the inverse of every family's `to_dict`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from models import zoo
@@ -23,6 +24,24 @@ AnyArchitecture = Architecture | MultiScale
 AnySpec = NetworkSpec | MultiScaleSpec
 
 _PLAIN = DetectorShape()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPart:
+    """What a part of a network costs on one image.
+
+    Attributes:
+        name: ``stem``, ``stage 1``; of a multi-scale network ``1/8`` for all blocks of that resolution, ``laterals``,
+            ``RPN``.
+        stride: image pixels for each of its output's own, None for what is at several.
+        serial: without the subnets beside it.
+        parallel: of these.
+    """
+
+    name: str
+    stride: int | None
+    serial: Cost
+    parallel: Cost = Cost()
 
 
 def is_multi_scale(text: str) -> bool:
@@ -54,10 +73,39 @@ def network_cost(spec: AnySpec, height: int, width: int, shape: DetectorShape = 
     """
     if isinstance(spec, NetworkSpec):
         return backbone_costs(spec, height, width).total
-    coarsest = FEATURE_STRIDES[-1]
-    padded = (-(-side // coarsest) * coarsest for side in (height, width))
-    costs = multi_scale_costs(spec, shape, *padded)
+    costs = multi_scale_costs(spec, shape, *_padded(height, width))
     return costs.encoder + costs.rpn
+
+
+def network_parts(spec: AnySpec, height: int, width: int, shape: DetectorShape = _PLAIN) -> tuple[CostPart, ...]:
+    """What `network_cost` counts, part by part, the stem first."""
+    if isinstance(spec, NetworkSpec):
+        backbone = backbone_costs(spec, height, width)
+        beside = [cost * count for cost, count in zip(backbone.subnets, backbone.num_subnets, strict=True)]
+        stages = zip(backbone.stages, beside, strict=True)
+        return (
+            CostPart(name="stem", stride=4, serial=backbone.stem),
+            *(
+                CostPart(name=f"stage {number + 1}", stride=4 << number, serial=serial, parallel=parallel)
+                for number, (serial, parallel) in enumerate(stages)
+            ),
+        )
+    costs = multi_scale_costs(spec, shape, *_padded(height, width))
+    blocks = list(zip(spec.architecture.feature_strides, costs.blocks, strict=True))
+    return (
+        CostPart(name="stem", stride=FEATURE_STRIDES[0], serial=costs.stem),
+        *(
+            CostPart(name=f"1/{stride}", stride=stride, serial=sum((c for s, c in blocks if s == stride), Cost()))
+            for stride in sorted(set(spec.architecture.feature_strides))
+        ),
+        CostPart(name="laterals", stride=None, serial=costs.laterals),
+        CostPart(name="RPN", stride=None, serial=costs.rpn),
+    )
+
+
+def _padded(height: int, width: int) -> tuple[int, int]:
+    coarsest = FEATURE_STRIDES[-1]
+    return -(-height // coarsest) * coarsest, -(-width // coarsest) * coarsest
 
 
 def read_architecture(text: str) -> AnyArchitecture:

@@ -6,7 +6,7 @@ after every told record the state must be the one the record names.
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
@@ -60,23 +60,34 @@ class History:
     _num_workers: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def fold(cls, config: RunConfig, journal: Journal) -> "History":
+    def fold(
+        cls,
+        config: RunConfig,
+        journal: Journal,
+        watch: Callable[["History", Record], None] = lambda history, record: None,
+    ) -> "History":
         """Fold a run's journal; an empty one gives the state before the first decision.
+
+        Args:
+            config: the run's.
+            journal: to be read.
+            watch: called with every record once the history has followed it.
 
         Raises:
             UserError: if the journal is damaged, or gives another state than it says.
         """
         with _collector_paused():
-            return cls._folded(config, journal)
+            return cls._folded(config, journal, watch)
 
     @classmethod
-    def _folded(cls, config: RunConfig, journal: Journal) -> "History":
+    def _folded(cls, config: RunConfig, journal: Journal, watch: Callable[["History", Record], None]) -> "History":
         algorithm = config.build_algorithm()
         history = cls(algorithm, algorithm.initial(), Trials(config.image_size))
         for number, record in enumerate(journal.read(), start=1):
             try:
                 check_record(record)
                 history._follow(record, journal)
+                watch(history, record)
             except UserError:
                 raise
             except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:

@@ -31,7 +31,7 @@ class RunFacts:
         last_at: when the newest record was written, None likewise.
         made_at: when this story was read.
         num_workers: the config's.
-        hour_name: what `Trial.hours` counts: ``GPU-hours``, or ``worker-hours`` of workers without a GPU.
+        hour_name: what `Trial.hours` counts, as the budget does: ``GPU-hours``, or ``CPU-hours`` without GPUs.
         hours: spent on jobs that are told, as `Trial.hours`.
         n_stuck: candidates without an improvement that end a round, by phase; empty where nothing counts them.
         versions: of what it ran on, by name, of the last driver that said so.
@@ -99,7 +99,7 @@ class Trial:
         best_score: the search's best when it was told; of a paired search a mean over confirmations. None before the
             first, and of jobs that aren't told.
         counter: the stuck counter when it was told; None where nothing counts.
-        hours: GPU-hours (or worker-hours, `RunFacts.hour_name`) of all jobs told until then, this one's with them.
+        hours: GPU-hours (or CPU-hours, `RunFacts.hour_name`) of all jobs told until then, this one's with them.
     """
 
     index: int
@@ -145,7 +145,7 @@ class PhaseSpan:
 
     Attributes:
         name: for people: ``serial 1``, ``parallel``, ``generation 3``, ``full training``.
-        best: the best that the search had when it was over (or has by now), None if it had none.
+        best: the best baseline (elsewhere: the best) that came up in it, None if none did.
         best_score: its score.
     """
 
@@ -192,10 +192,11 @@ class Reignition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What one part of a network costs: the stem, a stage, or (multi-scale) all blocks of one resolution, the laterals,
-    the RPN.
+    """What one part of a network costs.
 
     Attributes:
+        name: ``stem``, ``stage 1``; of a multi-scale network ``1/8`` for all blocks of that resolution, ``laterals``,
+            ``RPN``.
         stride: image pixels for each of its own, None for what is at several.
         serial_gflops: of the stage itself.
         parallel_gflops: of the subnets beside it.
@@ -405,13 +406,13 @@ class Story:
 
     Attributes:
         facts: what it is.
-        trials: every job decided, by index; those of `counts` are what the search compares.
+        trials: every job decided, by index.
         phases: in order, without gaps.
         baselines: in order.
         reignitions: in order.
         front: indices of the search's jobs that no other of them beats in both score and GFLOPs, by rising GFLOPs;
             full trainings are no part of it, since they are trained longer.
-        networks: the start, the best of each phase, and the best, each once, in order; its last is the best.
+        networks: the start, the best of each phase, and the best, each once; the last is the best so far.
         lineage: from the start to the best; empty before there is one.
         attempts: in the order of dispatch.
         lives: in order.

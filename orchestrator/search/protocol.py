@@ -330,13 +330,19 @@ def live_weights(state: SearchState) -> set[int]:
 def pareto(state: SearchState, costs: Mapping[int, float], mode: str) -> list[int]:
     """Indices of the completed detectors that no other beats in both score and cost, by rising cost.
 
+    Full trainings are left out: they are longer than what the search compares.
+
     Args:
         state: the search.
         costs: a cost per job index, in any unit.
         mode: ``max`` if more score is better, else ``min``.
     """
     sign = -1.0 if mode == "max" else 1.0
-    scored = [m for m in state.population.values() if m.outcome.completed and m.outcome.score is not None]
+    scored = [
+        member
+        for member in state.population.values()
+        if member.outcome.completed and member.outcome.score is not None and member.job.role != "final"
+    ]
     front: list[int] = []
     best = float("inf")
     for member in sorted(scored, key=lambda m: (costs[m.job.index], sign * m.score, m.job.index)):
