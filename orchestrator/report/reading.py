@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from models.wording import one_line
 from orchestrator.config import RunConfig
@@ -17,6 +18,7 @@ from orchestrator.report import networks
 from orchestrator.report.networks import Judged
 from orchestrator.report.story import (
     BaselineChange,
+    Network,
     PhaseSpan,
     Reignition,
     RunFacts,
@@ -109,7 +111,7 @@ class _Telling:
         attempts, lives = self.notes.timeline.finish(self.now, self.alive, {job.index: job.role for job in jobs})
         phases = tuple(self._phases(jobs))
         best = self.history.state.best_overall
-        trials = tuple(self._trial(row, front) for row in rows)
+        trials = tuple(self._trial(row, frozenset(front)) for row in rows)
         return Story(
             facts=self._facts(),
             trials=trials,
@@ -176,18 +178,36 @@ class _Telling:
         else:
             yield f"{COMMANDS.get(self.config.algorithm, 'spnas search config.yaml')} --run again"
 
-    def _trial(self, row: Row, front: tuple[int, ...]) -> Trial:
+    def _trial(self, row: Row, front: frozenset[int]) -> Trial:
         index, notes = row["index"], self.notes
         return Trial(
-            **{name: row[name] for name in ("index", "kind", "role", "phase", "round", "architecture", "recipe")},
-            **{name: row[name] for name in ("parent", "backbone", "seed", "status", "score", "gflops", "parameters")},
-            **{name: row[name] for name in ("seconds", "attempts", "peak_memory_bytes", "is_baseline", "is_best")},
-            **{name: row[name] or "" for name in ("worker", "error", "notes")},
+            index=index,
+            kind=row["kind"],
+            role=row["role"],
+            phase=row["phase"],
+            round=row["round"],
+            architecture=row["architecture"],
+            parent=row["parent"],
+            backbone=row["backbone"],
             morphs=tuple(row["morphs"].split()),
+            recipe=row["recipe"],
+            seed=row["seed"],
+            status=row["status"],
+            score=row["score"],
             metrics=json.loads(row["metrics"]) if row["metrics"] else {},
+            gflops=row["gflops"],
+            parameters=row["parameters"],
+            seconds=row["seconds"],
+            worker=row["worker"] or "",
+            attempts=row["attempts"],
+            peak_memory_bytes=row["peak_memory_bytes"],
+            error=row["error"] or "",
+            notes=row["notes"] or "",
+            is_baseline=row["is_baseline"],
+            is_best=row["is_best"],
             on_front=index in front,
-            proposed_at=row["proposed_at"] / 1e6,
-            finished_at=None if row["finished_at"] is None else row["finished_at"] / 1e6,
+            proposed_at=_seconds(row["proposed_at"]),
+            finished_at=None if row["finished_at"] is None else _seconds(row["finished_at"]),
             best_score=notes.best_scores.get(index),
             counter=notes.counters.get(index),
             hours=notes.hours.get(index),
@@ -243,7 +263,7 @@ class _Telling:
                 score_after=judged.get(refresh.index) if refresh else None,
             )
 
-    def _networks(self, jobs: list[Job], phases: tuple[PhaseSpan, ...]) -> Iterator[networks.Network]:
+    def _networks(self, jobs: list[Job], phases: tuple[PhaseSpan, ...]) -> Iterator[Network]:
         start = next((job for job in jobs if job.role == "start"), jobs[0])
         best = self.history.state.best_overall
         size = self.config.image_size
@@ -284,3 +304,8 @@ def _place(job: Job) -> str:
         case "final":
             return "full training"
     return job.phase
+
+
+def _seconds(value: int | datetime) -> float:
+    """A row's time; those that were packed come back as datetimes."""
+    return value.timestamp() if isinstance(value, datetime) else value / 1e6
