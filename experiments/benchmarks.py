@@ -37,11 +37,11 @@ from models.morphism import Expand, Swap, apply_all
 from models.refit import refit_laterals
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
-from orchestrator.console import ConsoleObserver
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError
 from orchestrator.fleet import connect
 from orchestrator.history import History
+from orchestrator.live.telling import Teller
 from orchestrator.runs import open_run
 from workers.data import open_detection_data
 from workers.detection import train_detector
@@ -87,7 +87,7 @@ def small_search(folder: Path, num_workers: int, *changes: str) -> tuple[RunConf
     overrides = (*SMALL, f"fleet.num_workers={num_workers}", f"budget.max_candidates={NUM_CANDIDATES}", *changes)
     config = load_config(RECIPE, overrides)
     run, _ = open_run(config, LocalFolder(folder))
-    driver = Driver(config, run, ConsoleObserver(config, Console(quiet=True)))
+    driver = Driver(config, run, Teller(config))
     driver.run()
     trials = pd.read_parquet(folder / "trials.parquet")
     candidates = trials[(trials["role"] == "candidate") & (trials["status"] == "completed")].copy()

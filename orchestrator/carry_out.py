@@ -7,11 +7,14 @@ import signal
 from collections.abc import Callable
 
 from orchestrator.config import RunConfig
-from orchestrator.console import ConsoleObserver, closing, make_console
+from orchestrator.console import closing, make_console
 from orchestrator.driver import Driver
 from orchestrator.environment import advice, check_environment
 from orchestrator.errors import UserError
 from orchestrator.given import put_given
+from orchestrator.live.publishing import ProgressFile
+from orchestrator.live.screen import make_view
+from orchestrator.live.telling import Teller
 from orchestrator.metrics import MetricsObserver
 from orchestrator.observers import Observers
 from orchestrator.runs import RunLock, open_run, storage_of
@@ -45,7 +48,7 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
         raise UserError(
             f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
         )
-    observer: ConsoleObserver | None = None
+    teller: Teller | None = None
     try:
         folder, changed = open_run(settings, storage)
         put_given(settings, folder)
@@ -54,15 +57,16 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
         for key, report in zip(settings.data_keys, reports, strict=True):
             for line in report.lines():
                 console.print(f"{key}: {line}", soft_wrap=True)
-        observer = ConsoleObserver(settings, console)
-        metrics = MetricsObserver(settings, folder.name, observer.note)
-        observers = Observers(observer, metrics)
+        view = make_view(console)
+        teller = Teller(settings, view, ProgressFile(folder, view.say))
+        metrics = MetricsObserver(settings, folder.name, teller.note)
+        observers = Observers(teller, metrics)
         driver = Driver(settings, folder, observers, still_ours=lock.verify, is_terminated=note_termination())
         driver.journal.on_append = metrics.appended
         reason = driver.run(changed)
     finally:
-        if observer is not None:
-            observer.close()
+        if teller is not None:
+            teller.close()
         lock.release()
     console.print(f"\n{reason}", soft_wrap=True)
     for part in closing(settings, driver.history, folder):

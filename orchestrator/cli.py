@@ -172,24 +172,20 @@ def evaluate(
 def status(
     run: RunAddress,
     last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
+    watch: Annotated[bool, typer.Option("--watch", help="Show what its workers do, and go on showing it.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds between two looks of --watch; by default 2, for a bucket 5."),
+    ] = None,
 ) -> None:
-    """Show how far a run has come."""
-    from orchestrator.console import closing, make_console, standing, status_table
-    from orchestrator.history import History
-    from orchestrator.journal import Journal
-    from orchestrator.runs import RunLock, storage_of, stored_config
-    from workers.run_folder import RunFolder
+    """Show how far a run has come; with --watch, how it comes on, until it has ended or Ctrl-C."""
+    from orchestrator.status import show_status, watch_status
 
-    storage = storage_of(run)
-    settings = stored_config(RunFolder(storage))
-    history = History.fold(settings, Journal(storage))
-    alive = RunLock(storage).is_held()
-    console = make_console()
-    life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
-    console.print(f"{run}: {life}; {standing(history.state)}", soft_wrap=True)
-    console.print(status_table(settings, history, last))
-    for part in closing(settings, history, RunFolder(storage)):
-        console.print(part, soft_wrap=isinstance(part, str))
+    if not watch:
+        show_status(run, last)
+        return
+    with suppress(KeyboardInterrupt):
+        watch_status(run, last, every)
 
 
 @app.command()

@@ -202,6 +202,11 @@ class FleetConfig(Settings):
         return self.ranks_per_worker or max(1, self.gpus_per_worker)
 
     @property
+    def devices_per_worker(self) -> int:
+        """What each worker has of what hours are counted of: GPUs, or where it has none CPUs."""
+        return self.gpus_per_worker or self.cpus_per_worker
+
+    @property
     def num_loaders(self) -> int:
         """Threads that read ahead for each of them."""
         if self.loaders_per_rank is not None:

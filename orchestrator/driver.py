@@ -431,8 +431,7 @@ class Driver:
         return self.folder.stop_requested()
 
     def _device_hours(self) -> float:
-        fleet = self.config.fleet
-        return self.history.worker_seconds / 3600 * (fleet.gpus_per_worker or fleet.cpus_per_worker)
+        return self.history.worker_seconds / 3600 * self.config.fleet.devices_per_worker
 
     def _show(self) -> None:
         for event in self._fleet.watch():

@@ -60,6 +60,7 @@ class Lease:
         self._beat = 0
         self._checked_at = 0.0
         self._is_lost = False
+        self._looked_at: tuple[bytes | None, float, bool | None] = (None, 0.0, None)
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -91,6 +92,24 @@ class Lease:
             OSError: if storage fails.
         """
         return self._lives(self._read())
+
+    def look(self) -> bool | None:
+        """Whether a driver lives that has the lease, as far as one look more tells; None while that isn't clear.
+
+        Raises:
+            OSError: if storage fails.
+        """
+        seen, since, lives = self._looked_at
+        lease, now = self._read(), time.monotonic()
+        if lease is None or _is_of_a_dead_process(lease):
+            self._looked_at = lease, now, False
+        elif seen is None:
+            self._looked_at = lease, now, None
+        elif lease != seen:
+            self._looked_at = lease, now, True
+        elif lives is not False and now - since > self._watch_s:
+            self._looked_at = lease, since, False
+        return self._looked_at[2]
 
     def verify(self) -> None:
         """Make sure that the lease is still ours; asks the store only if the thread has not done so lately.

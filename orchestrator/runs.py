@@ -29,6 +29,9 @@ class Lock(Protocol):
     def is_held(self) -> bool:
         """Whether a process has it."""
 
+    def look(self) -> bool | None:
+        """The same, for who asks again and again and does not wait; None as long as it isn't known."""
+
     def verify(self) -> None:
         """Raises `Superseded` if another process has it by now."""
 
@@ -68,6 +71,10 @@ class FileLock:
         except BlockingIOError:
             return True
         return False
+
+    def look(self) -> bool:
+        """See `Lock`; the system knows at once."""
+        return self.is_held()
 
     def verify(self) -> None:
         """See `Lock`; from a process that lives only who removes the file can take it."""
@@ -120,6 +127,14 @@ class RunLock:
             OSError: if storage fails.
         """
         return self._lock.is_held()
+
+    def look(self) -> bool | None:
+        """Whether a driver has the lock, without waiting; None as long as it isn't known: ask again.
+
+        Raises:
+            OSError: if storage fails.
+        """
+        return self._lock.look()
 
     def verify(self) -> None:
         """Make sure that the run is still ours.

@@ -1,6 +1,6 @@
 """The files of one run that driver and workers share.
 
-``config.yaml  driver.lock  stop  trials.parquet  journal/  weights/  results/  checkpoints/``
+``config.yaml  driver.lock  stop  progress.json  trials.parquet  journal/  weights/  results/  checkpoints/``
 
 Invariant: everything an attempt writes bears the attempt's name, in which its driver's epoch is; so nothing that a
 superseded driver has started can take the place of anything else.
@@ -202,6 +202,21 @@ class RunFolder:
             FileNotFoundError: if there is none yet.
         """
         return self.storage.read("trials.parquet")
+
+    def write_progress(self, data: bytes) -> None:
+        """Replace what tells how the run stands while a driver works on it."""
+        self.storage.write("progress.json", data)
+
+    def read_progress(self) -> bytes | None:
+        """What a driver last told of how the run stands, None if none works or has told."""
+        try:
+            return self.storage.read("progress.json")
+        except FileNotFoundError:
+            return None
+
+    def delete_progress(self) -> None:
+        """Forget it."""
+        self.storage.delete("progress.json")
 
     def request_stop(self) -> None:
         """Ask the run's driver to end the run."""

@@ -1,0 +1,52 @@
+"""How far a run has come, asked from any place that can read its storage.
+
+Invariant: nothing of the run is changed.
+"""
+
+from orchestrator.console import closing, make_console, standing, status_table
+from orchestrator.history import History
+from orchestrator.journal import Journal
+from orchestrator.live.screen import make_view
+from orchestrator.live.watching import watch
+from orchestrator.runs import RunLock, storage_of, stored_config
+from workers.run_folder import RunFolder
+
+
+def show_status(run: str, last: int) -> None:
+    """Print whether a run goes on, its last jobs, and what it has come to.
+
+    Args:
+        run: its address.
+        last: how many jobs.
+
+    Raises:
+        OSError: if storage fails.
+        UserError: if it is no run, or is damaged.
+    """
+    storage = storage_of(run)
+    settings = stored_config(RunFolder(storage))
+    history = History.fold(settings, Journal(storage))
+    alive = RunLock(storage).is_held()
+    console = make_console()
+    life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
+    console.print(f"{run}: {life}; {standing(history.state)}", soft_wrap=True)
+    console.print(status_table(settings, history, last))
+    for part in closing(settings, history, RunFolder(storage)):
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def watch_status(run: str, last: int, every_s: float | None) -> None:
+    """Show a run as it goes by until it has ended, then its status.
+
+    Args:
+        run: its address.
+        last: how many jobs to list at the end.
+        every_s: time between two looks; None: by the kind of storage.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C.
+        OSError: if storage fails at the first look.
+        UserError: if it is no run, or is damaged.
+    """
+    watch(storage_of(run), make_view(make_console()), every_s)
+    show_status(run, last)
