@@ -1,0 +1,130 @@
+"""What the page says in words and numbers.
+
+Invariant: every text is plain; escaping it is the template's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from orchestrator.report.story import LineageStep, RunFacts, Story, Trial
+
+STATES = {"running": "running", "ended": "ended", "gone": "not running"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What the lineage's steps gained, by whether they changed the network.
+
+    Attributes:
+        total: of the best against the start.
+        changed: by steps that changed the network.
+        trained: by steps that only trained it on: controls, refreshes.
+        num_changed: how many those are.
+        num_trained: and those.
+    """
+
+    total: float
+    changed: float
+    trained: float
+    num_changed: int
+    num_trained: int
+
+
+def percent(score: float | None) -> str:
+    """A score, or a fraction of any kind, in percent."""
+    return "–" if score is None else f"{100 * score:.2f}"
+
+
+def points(gain: float | None) -> str:
+    """A difference of scores, in points of a hundred, with its sign."""
+    return "–" if gain is None else f"{100 * gain:+.2f}".replace("-", "−")
+
+
+def giga(value: float) -> str:
+    """GFLOPs, three digits that count."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def count(value: float) -> str:
+    """A number of things: 12,345; 1.2 M."""
+    return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time: 45 s; 12 min; 3.4 h; 2.1 d."""
+    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}" if unit < 3600 else f"{seconds / unit:.1f} {name}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def when(seconds: float | None) -> str:
+    """A moment, in UTC."""
+    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def gain_of(lineage: tuple[LineageStep, ...]) -> Gain | None:
+    """What a lineage gained and by what, None if there is nothing to compare."""
+    scored = [step for step in lineage if step.score is not None]
+    if len(scored) < 2:
+        return None
+    assert scored[0].score is not None and scored[-1].score is not None
+    changed = [step for step in lineage[1:] if step.morphs]
+    trained = [step for step in lineage[1:] if not step.morphs]
+    return Gain(
+        total=scored[-1].score - scored[0].score,
+        changed=sum(step.gain or 0.0 for step in changed),
+        trained=sum(step.gain or 0.0 for step in trained),
+        num_changed=len(changed),
+        num_trained=len(trained),
+    )
+
+
+def state_in_words(facts: RunFacts) -> str:
+    """How the run stands."""
+    match facts.state:
+        case "running":
+            return f"running; this page shows it as it was at {when(facts.made_at)}"
+        case "ended":
+            return f"ended: {facts.ended_because}"
+    return "not running: its driver is gone; the same command goes on"
+
+
+def reading_guide(story: Story) -> Iterator[str]:
+    """Sentences on what there is to see, the most important first."""
+    metric, best, gain = story.facts.metric, story.best, gain_of(story.lineage)
+    told = [trial for trial in story.trials if trial.is_told]
+    if best is not None and len(told) > 1:
+        yield (
+            f"The best is job #{best.index}, a {best.role} of {place(best)}: {metric} {percent(best.score)}"
+            f" at {giga(best.gflops)} GFLOPs."
+        )
+    if gain is not None:
+        yield (
+            f"On its way from the start {steps(gain.num_changed, 'changed the network')} and gained"
+            f" {points(gain.changed)}; {steps(gain.num_trained, 'only trained it on')} and gained"
+            f" {points(gain.trained)}, which any network might have."
+        )
+    for reignition in story.reignitions:
+        if reignition.score_after is not None:
+            yield (
+                f"Stuck in round {reignition.round}, it was reignited by job #{reignition.pretrain}: {metric}"
+                f" {percent(reignition.score_before)} before, {percent(reignition.score_after)} right after."
+            )
+    failed = sum(trial.status == "failed" for trial in told)
+    lost = sum(len(kind.jobs) for kind in story.failures if kind.what == "lost")
+    if failed or lost:
+        yield f"{failed} of {len(told)} jobs failed, {lost} attempts were lost and ran again: see Failures."
+
+
+def steps(number: int, what: str) -> str:
+    """So many steps did something."""
+    return f"{number} step{'s' * (number != 1)} {what}"
+
+
+def place(trial: Trial | LineageStep) -> str:
+    """Where in the search a job is."""
+    if trial.phase == "evolution":
+        return f"generation {trial.round}"
+    return f"{trial.phase} {trial.round}" if trial.phase == "serial" else trial.phase
