@@ -240,7 +240,7 @@ class RunConfig(Settings):
     )
     seed: int = Field(0, ge=0, description="one seed, one history")
     objective: Objective = Field(default_factory=Objective, description="what is optimised")
-    start: StartConfig
+    start: StartConfig = Field(description="the network that the run starts from, and its weights")
     serial: SerialSettings = Field(default_factory=SerialSettings, description="the serial level")
     parallel: ParallelConfig | None = Field(
         default_factory=ParallelConfig, description="the parallel level; null leaves it out"
@@ -256,7 +256,7 @@ class RunConfig(Settings):
     )
     budget: BudgetConfig = Field(default_factory=BudgetConfig, description="when to end early")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="the detector")
-    data: DetectionDataSettings
+    data: DetectionDataSettings = Field(description="the images with boxes to train and evaluate on, by their format")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the fast scheme")
     reignition: ReignitionSettings | None = Field(None, description="how a backbone is pretrained")
     final: FinalConfig | None = Field(None, description="full training of the winner; null leaves it out")

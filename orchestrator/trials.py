@@ -1,28 +1,6 @@
 """The trials table: one row per job, for pandas.
 
-Derived from the journal record by record, so it can be made anew at any time. Columns:
-
-========================  ==========================================================================================
-index                     order of decision, from 0
-kind, role                what a worker does, and what it is for the search (see `protocol.Job`)
-phase, round              where in the search
-architecture, stem,       the network, and the kind of every block's shortcut
-base_channels, shortcuts
-parent, backbone          jobs whose weights it started from; missing where there is none
-morphs                    what made it of its parent, separated by spaces
-seed                      its training's seed: search seed, weights' maker, replicate
-recipe                    which training settings
-status                    pending, running, completed or failed
-score, metrics            the objective; every metric, as JSON
-gflops, parameters        10^9 multiply-adds and parameters of the backbone; a multi-scale network's with its RPN
-seconds, worker,          how long its last attempt took, where, and how many attempts there were
-attempts
-peak_memory_bytes         of that attempt
-error, notes              why it failed; what an operator should know
-is_baseline, is_best      whether it has been a baseline; whether it is the best of them (SP-NAS's full training is
-                          none), or of the samples, and once some are retrained, of those
-proposed_at, finished_at  UTC
-========================  ==========================================================================================
+Derived from the journal record by record, so it can be made anew at any time. `COLUMNS` says what each column holds.
 """
 
 import ctypes
@@ -42,39 +20,65 @@ from orchestrator.rows import Row, Rows
 from workers.run_folder import RunFolder
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-SCHEMA = pa.schema(
-    [
-        ("index", pa.int64()),
-        ("kind", pa.string()),
-        ("role", pa.string()),
-        ("phase", pa.string()),
-        ("round", pa.int64()),
-        ("architecture", pa.string()),
-        ("stem", pa.string()),
-        ("base_channels", pa.int64()),
-        ("shortcuts", pa.string()),
-        ("parent", pa.int64()),
-        ("backbone", pa.int64()),
-        ("morphs", pa.string()),
-        ("seed", pa.string()),
-        ("recipe", pa.string()),
-        ("status", pa.string()),
-        ("score", pa.float64()),
-        ("metrics", pa.string()),
-        ("gflops", pa.float64()),
-        ("parameters", pa.int64()),
-        ("seconds", pa.float64()),
-        ("worker", pa.string()),
-        ("attempts", pa.int64()),
-        ("peak_memory_bytes", pa.int64()),
-        ("error", pa.string()),
-        ("notes", pa.string()),
-        ("is_baseline", pa.bool_()),
-        ("is_best", pa.bool_()),
-        ("proposed_at", TIMESTAMP),
-        ("finished_at", TIMESTAMP),
-    ]
-)
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "index": (pa.int64(), "order of decision, from 0"),
+    "kind": (
+        pa.string(),
+        "what a worker does: `train_detector`, `pretrain`, `train_supernet`, `train_full` or `evaluate`",
+    ),
+    "role": (
+        pa.string(),
+        "what it is for the search: `start`, `candidate`, `control`, `confirmation`, `pretrain`, `refresh`, "
+        "`supernet`, `final` or `evaluation`",
+    ),
+    "phase": (
+        pa.string(),
+        "`serial` or `parallel`; of a super-net's search `supernet` or `evolution`; `final`; beside searches `train`, "
+        "`evaluate` or `pretrain`",
+    ),
+    "round": (
+        pa.int64(),
+        "the serial level's round, from 1, or the evolution's generation, from 0; later phases keep the last one's",
+    ),
+    "architecture": (pa.string(), "the network's encoding"),
+    "stem": (pa.string(), "`deep` or `resnet`"),
+    "base_channels": (pa.int64(), "channels of the stem; missing for a multi-scale network"),
+    "shortcuts": (
+        pa.string(),
+        "a letter for every block: `i` identity, `s` subsampling, `p` projection; missing for a multi-scale network",
+    ),
+    "parent": (pa.int64(), "the job whose weights it started from; missing where there is none"),
+    "backbone": (pa.int64(), "the pretraining whose backbone replaced the parent's; missing where there is none"),
+    "morphs": (pa.string(), "what made the network of its parent's, separated by spaces"),
+    "seed": (pa.string(), "the training's seed: the search's, the job that made the parent's weights, the replicate"),
+    "recipe": (
+        pa.string(),
+        "which training settings: `start`, `serial`, `parallel`, `reignition`, `supernet`, `sample` or `final`",
+    ),
+    "status": (pa.string(), "`pending`, `running`, `completed` or `failed`"),
+    "score": (pa.float64(), "the objective's metric, a fraction; missing where the job failed or has none"),
+    "metrics": (pa.string(), "every metric by its name, as JSON, fractions"),
+    "gflops": (pa.float64(), "10^9 multiply-adds of the backbone on one image; a multi-scale network's with its RPN"),
+    "parameters": (pa.int64(), "parameters of the same"),
+    "seconds": (pa.float64(), "how long the attempt that counts took"),
+    "worker": (pa.string(), "where that was, or where it runs"),
+    "attempts": (pa.int64(), "how many attempts there were"),
+    "peak_memory_bytes": (
+        pa.int64(),
+        "peak memory of the attempt that counts: of its first rank's GPU, or of that process",
+    ),
+    "error": (pa.string(), "why it failed, in one line"),
+    "notes": (pa.string(), "what an operator should know, separated by `; `"),
+    "is_baseline": (pa.bool_(), "whether it has been a baseline"),
+    "is_best": (
+        pa.bool_(),
+        "whether it is the best baseline there has been; of a super-net's search the best sample, and once some are "
+        "retrained, the best of those",
+    ),
+    "proposed_at": (TIMESTAMP, "when it was decided, UTC"),
+    "finished_at": (TIMESTAMP, "when the attempt that counts ended, UTC; missing before that"),
+}
+SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
 # What another run of the same config and seed need not have in common.
 INCIDENTAL_COLUMNS = ("seconds", "worker", "attempts", "peak_memory_bytes", "proposed_at", "finished_at")
 
