@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.report.story import LineageStep, Story, Trial
 from orchestrator.report.style import (
@@ -31,6 +33,9 @@ from orchestrator.report.style import (
 
 MAX_STEPS = 40
 """Rows of a lineage; what came before shares the first one."""
+
+MAX_MORPHS = 4
+"""Named in a row."""
 
 LONG_SEARCH = 600
 """Candidates from which on no line joins them."""
@@ -68,9 +73,8 @@ def trajectory(story: Story) -> Figure:
     for number, reignition in enumerate(story.reignitions):
         axes.axvline(reignition.pretrain, color=ORANGE, linestyle=(0, (4, 2)), label="" if number else "reignition")
     mark_phases(axes, story.phases)
-    _limit(axes, scored, finals)
     axes.set_xlim(-0.01 * len(story.trials) - 1, 1.01 * len(story.trials) + 1)
-    axes.set_xlabel("job, in the order of decision")
+    axes.set_xlabel(f"job, in the order of decision{_limit(axes, scored, finals)}")
     axes.set_ylabel(f"{story.facts.metric} (%)")
     _legend_below(figure, axes)
     return figure
@@ -92,20 +96,20 @@ def _best_so_far(axes: Axes, story: Story) -> None:
     axes.scatter(x[:-1], y[:-1], s=14, color=RED, linewidths=0, zorder=4, label="best so far")
 
 
-def _limit(axes: Axes, scored: Sequence[Trial], finals: Sequence[Trial]) -> None:
-    """Leave room for what counts; a few trainings that came to nothing must not press all others together."""
-    if not scored:
-        return
+def _limit(axes: Axes, scored: Sequence[Trial], finals: Sequence[Trial]) -> str:
+    """Leave room for what counts; a few trainings that came to nothing must not press all others together.
+
+    Returns:
+        How many are outside, in words.
+    """
     values = np.array([percent(trial.score or 0.0) for trial in scored])
     shown = np.concatenate([values, [percent(trial.score or 0.0) for trial in finals]])
     low, high = np.quantile(values, 0.02), shown.max()
     low = min(low, *(percent(trial.score or 0.0) for trial in scored if trial.is_baseline), values.max())
     margin = 0.05 * (high - low) or 0.5
-    below, above = values[values < low - margin], values[values > high + margin]
     axes.set_ylim(low - margin, high + margin)
-    if len(below) or len(above):
-        text = f"{len(below)} below {low - margin:.1f} %, down to {below.min():.1f} %"
-        axes.annotate(text, (0.995, 0.02), xycoords="axes fraction", ha="right", fontsize=6.5, color=GREY)
+    num_below = int((values < low - margin).sum())
+    return f" ({num_below} below {low - margin:.1f} % not shown)" if num_below else ""
 
 
 def front(story: Story) -> Figure:
@@ -139,10 +143,10 @@ def front(story: Story) -> Figure:
             label="front",
         )
     _name_points(axes, story)
-    _limit(axes, scored, [])
     if scored and max(t.gflops for t in scored) > 10 * min(t.gflops for t in scored):
         axes.set_xscale("log")
-    axes.set_xlabel(f"GFLOPs ({story.facts.image_size[0]} × {story.facts.image_size[1]} pixels)")
+    size = " × ".join(map(str, story.facts.image_size))
+    axes.set_xlabel(f"GFLOPs at {size} pixels{_limit(axes, scored, [])}")
     axes.set_ylabel(f"{story.facts.metric} (%)")
     _legend_below(figure, axes)
     return figure
@@ -162,7 +166,7 @@ def _name_points(axes: Axes, story: Story) -> None:
 
 def computation(story: Story) -> Figure:
     """FLOPs of each part of the start and the bests, and their shares (SP-NAS, Figure 4b)."""
-    networks = story.networks
+    networks = list({network.parts: network for network in story.networks}.values())  # of the same ones the last
     figure = new_figure(2.5)
     left, right = figure.subplots(1, 2)
     names = list(dict.fromkeys(part.name for network in networks for part in network.parts))
@@ -177,6 +181,7 @@ def computation(story: Story) -> Figure:
         left.bar(x, serial, width * 0.92, color=colour, label=f"{network.name}, {network.gflops:.3g} GFLOPs")
         left.bar(x, beside, width * 0.92, bottom=serial, color="white", edgecolor=colour, hatch="//////", linewidth=0.6)
         right.bar(x, 100 * (serial + beside) / network.gflops, width * 0.92, color=colour)
+    left.set_ylim(top=1.05 * max(p.serial_gflops + p.parallel_gflops for each in networks for p in each.parts))
     for axes, label in ((left, "GFLOPs"), (right, "share of GFLOPs (%)")):
         axes.set_xticks(range(len(names)), names)
         axes.set_ylabel(label)
@@ -212,7 +217,7 @@ def lineage(story: Story) -> Figure:
         if step.score is None:
             continue
         score, gain = percent(step.score), percent(step.gain or 0.0)
-        colour = (BLUE if gain >= 0 else RED) if step.morphs else LIGHT
+        colour = BLUE if step.changes_network else LIGHT
         axes.barh(row, gain, left=score - gain, height=0.62, color=colour, zorder=2)
         axes.plot([score, score], [row - 0.31, row + 0.31], color=BLACK, linewidth=1, zorder=3)
         text = f"{score:.2f}" if step.gain is None else f"{score:.2f}  ({gain:+.2f})".replace("-", "−")
@@ -224,16 +229,25 @@ def lineage(story: Story) -> Figure:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     low, high = axes.get_xlim()
-    axes.set_xlim(low, high + 0.22 * (high - low))
+    axes.set_xlim(low - 0.02 * (high - low), high + 0.22 * (high - low))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"{story.facts.metric} (%)   blue, red: the network changed; grey: it was only trained on")
+    axes.set_xlabel(f"{story.facts.metric} (%)")
+    if any(step.changes_network for step in steps):
+        handles = [Patch(color=BLUE, label="another network"), Patch(color=LIGHT, label="the same network, trained on")]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 def _step_words(step: LineageStep) -> str:
-    names = [each.morph.removesuffix("()").replace("_", " ") for each in step.morphs]
-    return f"#{step.index} {', '.join(names) if names else step.role}"
+    if step.changes_network:
+        names = [each.morph.removesuffix("()").replace("_", " ") for each in step.morphs]
+        more = f", {len(names) - MAX_MORPHS} more" if len(names) > MAX_MORPHS else ""
+        return f"#{step.index} {', '.join(names[:MAX_MORPHS])}{more}"
+    words = {"supernet": "super-net", "final": "full training", "candidate": "sample"}
+    if step.role == "start" and step.phase == "parallel":
+        return f"#{step.index} start of the parallel level"
+    return f"#{step.index} {words.get(step.role, step.role)}"
 
 
 def counter(story: Story) -> Figure:
@@ -247,14 +261,14 @@ def counter(story: Story) -> Figure:
     for number, span in enumerate(span for span in story.phases if span.phase in limits):
         limit = limits[span.phase]
         if limit <= 3 * max(values, default=0):
-            label = "" if number else "stuck"
+            label = "" if number else "ends a round"
             axes.hlines(limit, span.first, span.last, color=RED, linestyle=(0, (4, 2)), linewidth=0.9, label=label)
     for number, reignition in enumerate(story.reignitions):
         label = "" if number else "reignition"
         axes.axvline(reignition.pretrain, color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.9, label=label)
     mark_phases(axes, story.phases)
     axes.set_ylim(bottom=0)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.set_xlim(-0.01 * len(story.trials) - 1, 1.01 * len(story.trials) + 1)
     axes.set_xlabel("job, in the order of decision")
     axes.set_ylabel("candidates without\nimprovement")

@@ -46,7 +46,7 @@ def _overlaid(
         low = [value - spread for value, spread in zip(mean, around, strict=True)]
         high = [value + spread for value, spread in zip(mean, around, strict=True)]
         axes.fill_between(band.x, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
-        text = f"{group.name}, {len(group.curves)} seeds: mean ± deviation"
+        text = f"{group.name}: mean ± s.d. of {len(group.curves)} seeds"
         axes.plot(band.x, mean, drawstyle="steps-post", color=colour, linestyle=line, linewidth=1.6, label=text)
     axes.set_xlim(left=0)
     axes.set_xlabel(label)

@@ -3,9 +3,12 @@
 Invariant: each function draws one figure of one story from nothing but that, within `style.style`.
 """
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
+from matplotlib.path import Path
 
 from orchestrator.report.story import Network, Story
 from orchestrator.report.style import (
@@ -29,6 +32,7 @@ BLOCK, HALF = 0.8, 0.26
 """A block's width in columns, and half its height in lanes."""
 
 SUBNET_PITCH = 0.26
+MAX_NAMED_WORKERS = 24
 OUTCOMES = {"completed": SKY, "running": GREEN, "failed": ORANGE, "rejected": PURPLE, "lost": RED}
 
 
@@ -48,9 +52,24 @@ def architectures(story: Story) -> Figure:
     names = {"": "as in the start", "swapped": "at another resolution (swap)", "expanded": "new (expand)"}
     if shown[0].family == "msnas":
         names["swapped"] = "at another resolution than in the start"
-    handles = [Patch(color=CHANGES[change], label=names[change]) for change in CHANGES if change in present]
+    handles: list[Artist] = [
+        Patch(color=CHANGES[change], label=names[change]) for change in CHANGES if change in present
+    ]
     if any(any(network.subnets) for network in shown):
         handles.append(Patch(facecolor="white", edgecolor=GREEN, label="subnet"))
+    if shown[0].heads:
+        handles.append(Line2D([], [], color=PURPLE, linewidth=0.7, label="lateral connection"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=BLACK,
+                marker="^",
+                markersize=3,
+                linestyle="none",
+                label="head of a group, 1: the smallest",
+            )
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
@@ -78,6 +97,7 @@ def _draw(axes: Axes, network: Network, lanes: dict[int, float], columns: int) -
     axes.add_patch(
         Rectangle((-BLOCK / 2, before[1] - HALF), BLOCK, 2 * HALF, facecolor="white", edgecolor=GREY, lw=0.7)
     )
+    axes.annotate("stem", (0, before[1]), ha="center", va="center", fontsize=fontsize)
     channels = 0
     for block in network.blocks:
         x, level = block.position + 1.0, places[block.stride]
@@ -99,7 +119,7 @@ def _draw(axes: Axes, network: Network, lanes: dict[int, float], columns: int) -
         f"{network.name}: {_cut(network.architecture)}{score}, {network.gflops:.3g} GFLOPs", loc="left", pad=3
     )
     axes.set_xlim(-0.6, columns - 0.4)
-    axes.set_ylim(y - 0.5, -0.5)
+    axes.set_ylim(y - 0.5, -0.56)
     axes.set_axis_off()
 
 
@@ -109,18 +129,11 @@ def _cut(text: str, length: int = 84) -> str:
 
 def _lateral(axes: Axes, network: Network, source: int, target: int, places: dict[int, float]) -> None:
     """A lateral connection, above the blocks between."""
-    ends = [(index + 1.0, places[network.blocks[index].stride] - HALF) for index in (source, target)]
-    arrow = FancyArrowPatch(
-        *ends,
-        connectionstyle="arc3,rad=-0.18",
-        arrowstyle="-|>",
-        mutation_scale=5,
-        color=PURPLE,
-        linewidth=0.7,
-        shrinkA=0,
-        shrinkB=0,
-        zorder=3,
-    )
+    first, last = source + 1.0, target + 1.0
+    top = places[network.blocks[source].stride] - HALF
+    way = [(first, top), (first + 0.5, top - 0.32), (last - 0.5, top - 0.32), (last, top)]
+    path = Path(way, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+    arrow = FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=5, color=PURPLE, linewidth=0.7, zorder=3)
     axes.add_patch(arrow)
 
 
@@ -153,44 +166,40 @@ def timeline(story: Story) -> Figure:
     """What each worker did when: attempts by their outcome, idle time left white, drivers' gaps in grey."""
     workers = [worker.name for worker in story.workers]
     lane = {name: number for number, name in enumerate(workers)}
-    pitch = 0.2 if len(workers) <= 24 else max(0.03, 4.8 / len(workers))
+    pitch = 0.2 if len(workers) <= MAX_NAMED_WORKERS else max(0.03, 4.8 / len(workers))
     figure = new_figure(1.0 + pitch * max(1, len(workers)))
     axes = figure.subplots()
     begin = min((life.begun_at for life in story.lives), default=0.0)
     end = max((life.ended_at for life in story.lives), default=1.0)
-    unit, name = (3600.0, "hours") if end - begin > 2 * 3600 else (60.0, "minutes")
+    unit, unit_name = (3600.0, "hours") if end - begin > 2 * 3600 else (60.0, "minutes")
     for before, after in zip(story.lives, story.lives[1:], strict=False):
         axes.axvspan((before.ended_at - begin) / unit, (after.begun_at - begin) / unit, color=LIGHT, linewidth=0)
     dense = len(story.attempts) > RASTER_FROM
-    for outcome, colour in OUTCOMES.items():
-        found = [attempt for attempt in story.attempts if attempt.outcome == outcome]
-        for number, attempt in enumerate(found):
-            for worker in attempt.workers:
-                axes.barh(
-                    lane[worker],
-                    (attempt.end - attempt.start) / unit,
-                    left=(attempt.start - begin) / unit,
-                    height=0.72,
-                    color=colour,
-                    edgecolor="white",
-                    linewidth=0.0 if dense else 0.3,
-                    label=outcome if number == 0 and worker == attempt.workers[0] else None,
-                    rasterized=dense,
-                )
-    axes.set_yticks(range(len(workers)), workers if len(workers) <= 24 else [""] * len(workers))
+    bars: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for attempt in story.attempts:
+        for name in attempt.workers:
+            span = (attempt.start - begin) / unit, (attempt.end - attempt.start) / unit
+            bars.setdefault((attempt.outcome, name), []).append(span)
+    for (outcome, name), spans in bars.items():
+        where = (lane[name] - 0.36, 0.72)
+        edge = {"linewidth": 0.0} if dense else {"edgecolor": "white", "linewidth": 0.3}
+        axes.broken_barh(spans, where, color=OUTCOMES[outcome], rasterized=dense, **edge)
+    axes.set_yticks(range(len(workers)), workers if len(workers) <= MAX_NAMED_WORKERS else [""] * len(workers))
     axes.set_ylim(len(workers) - 0.4, -0.6)
     axes.set_xlim(0, (end - begin) / unit)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"{name} since the run began")
-    if len(workers) <= 24:
-        for worker in story.workers:
-            length = worker.busy_s + worker.lost_s + worker.idle_s
-            text = f"{100 * worker.idle_s / length:.0f} % idle" if length else ""
-            place = (1.005, lane[worker.name])
+    axes.set_xlabel(f"{unit_name} since the run began")
+    if len(workers) > MAX_NAMED_WORKERS:
+        axes.set_ylabel(f"{len(workers)} workers")
+    else:
+        for use in story.workers:
+            length = use.busy_s + use.lost_s + use.idle_s
+            text = f"{100 * use.idle_s / length:.0f} % idle" if length else ""
+            place = (1.005, lane[use.name])
             axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY)
-    handles, labels = axes.get_legend_handles_labels()
+    there = {outcome for outcome, _ in bars}
+    handles = [Patch(color=colour, label=outcome) for outcome, colour in OUTCOMES.items() if outcome in there]
     if len(story.lives) > 1:
         handles.append(Patch(color=LIGHT, label="no driver"))
-        labels.append("no driver")
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

@@ -321,6 +321,11 @@ class LineageStep:
     morphs: tuple[MorphStep, ...]
     told: int | None
 
+    @property
+    def changes_network(self) -> bool:
+        """Whether it is another network than the one before; the parallel level's start has a morph that adds none."""
+        return self.role == "candidate" and bool(self.morphs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

@@ -71,10 +71,10 @@ def mark_phases(axes: Axes, phases: Sequence[PhaseSpan]) -> None:
         return
     whole = phases[-1].last + 1
     for number, span in enumerate(phases):
-        if number % 2:
-            axes.axvspan(span.first - 0.5, span.last + 0.5, color=FAINT, linewidth=0, zorder=0)
         share = (span.last + 1 - span.first) / whole
-        name = next((text for text in (span.name, span.name.split()[-1]) if 0.013 * len(text) < share), "")
+        if number % 2 and share > 0.01:
+            axes.axvspan(span.first - 0.5, span.last + 0.5, color=FAINT, linewidth=0, zorder=0)
+        name = next((text for text in (span.name, span.name.split()[-1]) if 0.011 * len(text) < share), "")
         axes.annotate(
             name,
             ((span.first + span.last) / 2, 1),
