@@ -11,32 +11,42 @@ import hashlib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.report import wording
+from orchestrator.report.comparison import Comparison, Curve, Group
+from orchestrator.report.detections import Detections, Picture
 from orchestrator.report.drawing import draw
-from orchestrator.report.payload import embedded, payload
+from orchestrator.report.payload import compared, embedded, payload
 from orchestrator.report.story import Story, Trial, WorkerUse
 
 HERE = Path(__file__).parent
 COMMON_SCRIPTS = ("echarts.min.js", "common.js", "chart.js")
+NUM_HUES = 6
+FILTERS = ("percent", "points", "giga", "count", "duration", "when", "place", "seen")
 RUN_SCRIPTS = (*COMMON_SCRIPTS, "details.js", "charts.js", "table.js")
 
 
-def report_page(story: Story) -> str:
+def report_page(story: Story, detections: Detections | None = None) -> str:
     """The page of one run.
 
     Args:
         story: the run.
+        detections: of its start and its best, if they are to be shown.
     """
     drawings = [draw(network, story.facts.image_size) for network in story.networks]
     stage_rows = _stage_rows(story)
     gain = wording.gain_of(story.lineage)
     scored = [trial for trial in story.trials if trial.score is not None]
-    shows = {"charts": len(scored) > 1, "counter": len({t.counter for t in story.trials} - {None}) > 1}
+    shows = {
+        "charts": len(scored) > 1,
+        "counter": len({trial.counter for trial in story.trials} - {None}) > 1,
+        "detections": detections is not None,
+    }
     metric_names, metric_rows = _metric_rows(story)
     return _page(
         "run.html",
@@ -62,8 +72,31 @@ def report_page(story: Story) -> str:
         lives=story.lives,
         workers=[_use(worker) for worker in story.workers],
         failures=story.failures,
+        detections=detections,
         config_uri=_data_uri("application/yaml", story.facts.config_yaml.encode()),
         made_at=story.facts.made_at,
+    )
+
+
+def comparison_page(comparison: Comparison, made_at: float) -> str:
+    """The page of several runs.
+
+    Args:
+        comparison: they.
+        made_at: seconds since 1970.
+    """
+    hue = {curve: number for number, group in enumerate(comparison.groups) for curve in group.curves}
+    runs = [_run_row(curve, comparison.groups[hue[index]], hue[index]) for index, curve in enumerate(comparison.curves)]
+    groups = [_group_row(group, comparison, number) for number, group in enumerate(comparison.groups)]
+    return _page(
+        "comparison.html",
+        compared(comparison, NUM_HUES),
+        (*COMMON_SCRIPTS, "comparison.js"),
+        title=f"{len(runs)} runs compared",
+        comparison=comparison,
+        runs=runs,
+        groups=groups,
+        made_at=made_at,
     )
 
 
@@ -97,9 +130,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        name: getattr(wording, name) for name in ("percent", "points", "giga", "count", "duration", "when", "place")
-    }
+    environment.filters |= {name: getattr(wording, name) for name in FILTERS} | {"data_uri": _picture_uri}
     return environment
 
 
@@ -116,6 +147,10 @@ def _data_uri(media_type: str, data: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
+def _picture_uri(picture: Picture) -> str:
+    return _data_uri(picture.media_type, picture.data)
+
+
 def _contents(story: Story, shows: dict[str, bool]) -> list[tuple[str, str]]:
     sections = [
         ("overview", "Overview", True),
@@ -126,6 +161,7 @@ def _contents(story: Story, shows: dict[str, bool]) -> list[tuple[str, str]]:
         ("counter", "Counter", shows["counter"]),
         ("workers", "Workers", bool(story.attempts)),
         ("failures", "Failures", True),
+        ("detections", "Detections", shows["detections"]),
         ("candidates", "Table", True),
         ("config", "Config", True),
     ]
@@ -139,7 +175,8 @@ def _tiles(story: Story, gain: wording.Gain | None) -> list[dict[str, str]]:
         judged = story.lineage[-1].score if story.lineage else best.score
         tiles.append(_tile(f"best {facts.metric}", wording.percent(judged), f"job #{best.index}"))
     if gain is not None:
-        tiles.append(_tile("against the start", wording.points(gain.total), "points"))
+        against = "the start" if gain.is_start else f"job #{gain.since}"
+        tiles.append(_tile(f"against {against}", wording.points(gain.total), "points"))
     if best is not None:
         start = story.start
         more = f"start {wording.giga(start.gflops)}" if start and start.index != best.index else ""
@@ -204,4 +241,30 @@ def _use(worker: WorkerUse) -> dict[str, Any]:
         "busy_s": worker.busy_s,
         "lost_s": worker.lost_s,
         "idle_s": worker.idle_s,
+    }
+
+
+def _run_row(curve: Curve, group: Group, hue: int) -> dict[str, Any]:
+    first, last = (curve.points[0], curve.points[-1]) if curve.points else (None, None)
+    return {
+        "curve": curve,
+        "group": group.name,
+        "hue": hue % NUM_HUES,
+        "first": first and first.score,
+        "last": last and last.score,
+        "gain": last.score - first.score if first and last else None,
+        "candidates": last.candidates if last else 0,
+        "state": "complete" if curve.is_complete else wording.STATES[curve.facts.state],
+    }
+
+
+def _group_row(group: Group, comparison: Comparison, hue: int) -> dict[str, Any]:
+    """Of the best that each run has come to; what is not finished counts with what it has."""
+    scores = [points[-1].score for index in group.curves if (points := comparison.curves[index].points)]
+    return {
+        "name": group.name,
+        "hue": hue % NUM_HUES,
+        "num_runs": len(group.curves),
+        "mean": fmean(scores) if scores else None,
+        "deviation": stdev(scores) if len(scores) > 1 else None,
     }

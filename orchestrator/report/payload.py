@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from orchestrator.report.comparison import Band, Comparison
 from orchestrator.report.story import Attempt, Story, Trial
 
 DIGITS = 6
@@ -40,6 +41,42 @@ def payload(story: Story) -> Json:
         "attempts": _attempts(story.attempts),
         "workers": [worker.name for worker in story.workers],
         "lives": [{"begun": life.begun_at, "ended": life.ended_at} for life in story.lives],
+    }
+
+
+def compared(comparison: Comparison, num_hues: int) -> Json:
+    """All that the scripts need of runs beside each other; groups take `num_hues` colours in turn."""
+    return {
+        "metric": comparison.metric,
+        "hourName": comparison.hour_name,
+        "hues": num_hues,
+        "curves": [
+            {
+                "name": curve.name,
+                "seed": curve.facts.seed,
+                "candidates": [point.candidates for point in curve.points],
+                "hours": [round(point.hours, DIGITS) for point in curve.points],
+                "score": [round(point.score, DIGITS) for point in curve.points],
+            }
+            for curve in comparison.curves
+        ],
+        "groups": [
+            {
+                "name": group.name,
+                "curves": group.curves,
+                "candidates": _band(group.by_candidates),
+                "hours": _band(group.by_hours),
+            }
+            for group in comparison.groups
+        ],
+    }
+
+
+def _band(band: Band) -> Json:
+    return {
+        "x": [_rounded(x) for x in band.x],
+        "mean": [_rounded(mean) for mean in band.mean],
+        "deviation": [_rounded(deviation) for deviation in band.deviation],
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from orchestrator.report.detections import Picture
 from orchestrator.report.story import LineageStep, RunFacts, Story, Trial
 
 STATES = {"running": "running", "ended": "ended", "gone": "not running"}
@@ -17,13 +18,17 @@ class Gain:
     """What the lineage's steps gained, by whether they changed the network.
 
     Attributes:
-        total: of the best against the start.
+        since: the first job of the lineage that has a score: the start, or the first path of a super-net.
+        is_start: whether that is the start.
+        total: of the best against it.
         changed: by steps that changed the network.
-        trained: by steps that only trained it on: controls, refreshes.
+        trained: by steps that only trained it on: controls, refreshes, full trainings.
         num_changed: how many those are.
         num_trained: and those.
     """
 
+    since: int
+    is_start: bool
     total: float
     changed: float
     trained: float
@@ -66,16 +71,18 @@ def when(seconds: float | None) -> str:
 
 def gain_of(lineage: tuple[LineageStep, ...]) -> Gain | None:
     """What a lineage gained and by what, None if there is nothing to compare."""
-    scored = [step for step in lineage if step.score is not None]
-    if len(scored) < 2:
+    first = next((number for number, step in enumerate(lineage) if step.score is not None), len(lineage))
+    if len(lineage) < first + 2:
         return None
-    assert scored[0].score is not None and scored[-1].score is not None
-    changed = [step for step in lineage[1:] if step.morphs]
-    trained = [step for step in lineage[1:] if not step.morphs]
+    pairs = list(zip(lineage[first:], lineage[first + 1 :], strict=False))
+    changed = [step.gain or 0.0 for before, step in pairs if step.architecture != before.architecture]
+    trained = [step.gain or 0.0 for before, step in pairs if step.architecture == before.architecture]
     return Gain(
-        total=scored[-1].score - scored[0].score,
-        changed=sum(step.gain or 0.0 for step in changed),
-        trained=sum(step.gain or 0.0 for step in trained),
+        since=lineage[first].index,
+        is_start=first == 0,
+        total=(lineage[-1].score or 0.0) - (lineage[first].score or 0.0),
+        changed=sum(changed),
+        trained=sum(trained),
         num_changed=len(changed),
         num_trained=len(trained),
     )
@@ -97,15 +104,17 @@ def reading_guide(story: Story) -> Iterator[str]:
     told = [trial for trial in story.trials if trial.is_told]
     if best is not None and len(told) > 1:
         yield (
-            f"The best is job #{best.index}, a {best.role} of {place(best)}: {metric} {percent(best.score)}"
+            f"The best is job #{best.index} ({best.role}, {place(best)}): {metric} {percent(best.score)}"
             f" at {giga(best.gflops)} GFLOPs."
         )
     if gain is not None:
-        yield (
-            f"On its way from the start {steps(gain.num_changed, 'changed the network')} and gained"
-            f" {points(gain.changed)}; {steps(gain.num_trained, 'only trained it on')} and gained"
-            f" {points(gain.trained)}, which any network might have."
-        )
+        parts = []
+        if gain.num_changed:
+            parts.append(f"{steps(gain.num_changed, 'changed the network')} and gained {points(gain.changed)}")
+        if gain.num_trained:
+            trained = f"{steps(gain.num_trained, 'only trained it on')} and gained {points(gain.trained)}"
+            parts.append(f"{trained}, which any network might have")
+        yield f"On its way from {'the start' if gain.is_start else f'job #{gain.since}'} {'; '.join(parts)}."
     for reignition in story.reignitions:
         if reignition.score_after is not None:
             yield (
@@ -128,3 +137,13 @@ def place(trial: Trial | LineageStep) -> str:
     if trial.phase == "evolution":
         return f"generation {trial.round}"
     return f"{trial.phase} {trial.round}" if trial.phase == "serial" else trial.phase
+
+
+def seen(picture: Picture, detector: int) -> str:
+    """What one detector finds on an image."""
+    found = picture.found[detector]
+    right = sum(each.is_right for each in found)
+    wrong = len(found) - right
+    return f"image {picture.index}, {right} of {len(picture.truth)} objects found" + (
+        f", {wrong} wrong" if wrong else ""
+    )

@@ -9,7 +9,7 @@ const KINDS = [
   { name: "candidate", colour: "dot", symbol: "circle" },
   { name: "became the baseline", colour: "best", symbol: "diamond" },
   { name: "control, confirmation", colour: "muted", symbol: "emptyCircle" },
-  { name: "other", colour: "good", symbol: "triangle" },
+  { name: "start, refresh, full training", colour: "good", symbol: "triangle" },
 ];
 
 /** Which of KINDS a job with a score is. */
@@ -74,11 +74,13 @@ if (byId("chart-trajectory")) {
   };
   const bands = (width) => ({
     silent: true,
-    label: { show: data.phases.length <= Math.max(2, width / 110), position: "insideTop", color: colour("soft"), fontSize: 11 },
-    data: data.phases.map((span, number) => [
-      { name: span.name, xAxis: edge(span.first, false), itemStyle: { color: number % 2 ? "transparent" : colour("band"), opacity: 0.8 } },
-      { xAxis: edge(span.last, true) },
-    ]),
+    label: { position: "insideTop", color: colour("soft"), fontSize: 11 },
+    data: data.phases.map((span, number) => {
+      const [from, to] = [edge(span.first, false), edge(span.last, true)];
+      const room = (width * (to - from)) / (edge(data.phases.at(-1).last, true) || 1);
+      const look = { color: number % 2 ? "transparent" : colour("band"), opacity: 0.8 };
+      return [{ name: span.name, xAxis: from, itemStyle: look, label: { show: room > 7 * span.name.length } }, { xAxis: to }];
+    }),
   });
   const reignitions = () => ({
     silent: true, symbol: "none", lineStyle: { color: colour("warn"), type: "dashed", width: 1.5 },
@@ -96,7 +98,7 @@ if (byId("chart-trajectory")) {
       const series = clouds((row) => [at(row), clamp(trials.score[row])], scoredRows.filter(isShown));
       const failed = failedRows.filter(isShown).map((row) => [at(row), bottom()]);
       if (failed.length) {
-        series.push({ type: "scatter", name: "failed", symbol: "path://M0 0L8 8M8 0L0 8", symbolSize: 8, silent: true, clip: false,
+        series.push({ type: "scatter", name: "failed", symbol: "path://M0 0L8 8M8 0L0 8", symbolSize: failed.length > 200 ? 4 : 7, silent: true, clip: false,
           itemStyle: { color: "transparent", borderColor: colour("bad"), borderWidth: 1.5 }, data: failed });
       }
       series.unshift({ type: "line", name: "best so far", step: "end", data: bestLine(), showSymbol: false, silent: true, z: 4,
@@ -114,7 +116,9 @@ if (byId("chart-trajectory")) {
     },
   });
   const outside = scoredRows.filter((row) => clamp(trials.score[row]) !== 100 * trials.score[row]).length;
-  if (outside) byId("trajectory-note").textContent = `${count(outside)} far worse ones stand at the edge. `;
+  for (const note of outside ? document.querySelectorAll(".outside-note") : []) {
+    note.textContent = `${count(outside)} far worse ${outside > 1 ? "ones stand" : "one stands"} at the edge. `;
+  }
   byId("trajectory-by").addEventListener("change", () => trajectory.refresh());
 }
 
@@ -225,7 +229,7 @@ if (byId("chart-timeline")) {
       yAxis: axis("", { type: "category", data: data.workers, inverse: true, splitLine: { show: false },
         axisLabel: { color: colour("soft"), width: 76, overflow: "truncate" } }),
       series: outcomes.map((name, number) => ({
-        type: "custom", name, silent: true, clip: true, itemStyle: { color: colour(hues[name] || "muted") },
+        type: "custom", name, silent: true, clip: true, progressive: 0, itemStyle: { color: colour(hues[name] || "muted") },
         encode: { x: [0, 1], y: 2 },
         data: everyAttempt.filter((row) => attempts.outcome.codes[row] === number)
           .map((row) => [1000 * attempts.start[row], 1000 * attempts.end[row], lane.get(text(attempts.worker, row))]),

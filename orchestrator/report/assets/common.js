@@ -36,14 +36,18 @@ function pairs(entries, attributes = {}) {
   return list;
 }
 
+const colours = new Map();
+
 /** A colour of the style sheet, as it is in the scheme that is shown now. */
 function colour(name) {
-  const probe = element("span");
-  probe.style.color = `var(--${name})`;
-  document.body.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
+  if (!colours.has(name)) {
+    const probe = element("span");
+    probe.style.color = `var(--${name})`;
+    document.body.append(probe);
+    colours.set(name, getComputedStyle(probe).color);
+    probe.remove();
+  }
+  return colours.get(name);
 }
 
 const tip = {
@@ -68,6 +72,7 @@ const theme = {
   set(value) {
     if (value) document.documentElement.dataset.theme = value;
     else delete document.documentElement.dataset.theme;
+    colours.clear();
     for (const listener of theme.listeners) listener();
   },
 };
