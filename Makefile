@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/shapes
 
-.PHONY: install search test test-hosts check bench chaos clean
+.PHONY: install search test test-hosts check docs bench chaos clean
 
 install: $(VENV)/installed
 
@@ -30,6 +30,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Into build/site; opens from disk. Warnings, links to nothing among them, are errors.
+docs: install
+	$(BIN)/python -m mkdocs build --strict
 
 bench: install
 	$(BIN)/python -m experiments.benchmarks
