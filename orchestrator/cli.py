@@ -190,6 +190,35 @@ def status(
 
 @app.command()
 @_one_line_errors
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="A run's folder, or s3://bucket/prefix; of several, a comparison."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page's file; by default report.html in the run's folder, or, of a run in an object store and of "
+            "several, a file here.",
+            show_default=False,
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for the figures as SVG and PNG, fit for print.", show_default=False)
+    ] = None,
+    detections: Annotated[
+        int, typer.Option(min=0, max=100, help="Validation images to show the start's and the best's detections on.")
+    ] = 6,
+) -> None:
+    """Write a page that shows a run, also one that goes on, or compares several."""
+    from orchestrator.report.making import make_report
+
+    for line in make_report(runs, out=out, figures=figures, num_images=detections):
+        print(line)
+
+
+@app.command()
+@_one_line_errors
 def stop(run: RunAddress) -> None:
     """End a run after what is pending; the same search command goes on later."""
     from orchestrator.runs import RunLock, storage_of, stored_config

@@ -10,8 +10,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from orchestrator.errors import UserError
-from orchestrator.report import charts, comparing, diagrams
+from orchestrator.report import charts, comparing, diagrams, pictures
 from orchestrator.report.comparison import Comparison
+from orchestrator.report.detections import Detections
 from orchestrator.report.story import Story
 from orchestrator.report.style import style
 from workers.storage import LocalFolder
@@ -19,8 +20,13 @@ from workers.storage import LocalFolder
 PNG_DPI = 300
 
 
-def write_figures(story: Story, folder: Path) -> list[Path]:
+def write_figures(story: Story, detections: Detections | None, folder: Path) -> list[Path]:
     """Draw a run's figures into a folder, which is made.
+
+    Args:
+        story: the run.
+        detections: of its start and its best, if they are to be drawn.
+        folder: where to.
 
     Returns:
         The files.
@@ -28,7 +34,7 @@ def write_figures(story: Story, folder: Path) -> list[Path]:
     Raises:
         UserError: if they can't be written.
     """
-    return _write(_of_run(story), folder)
+    return _write(_of_run(story, detections), folder)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -40,7 +46,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     return _write(iter(drawn), folder)
 
 
-def _of_run(story: Story) -> Iterator[tuple[str, Callable[[], Figure]]]:
+def _of_run(story: Story, detections: Detections | None) -> Iterator[tuple[str, Callable[[], Figure]]]:
     scored = [trial for trial in story.trials if trial.score is not None]
     searched = [trial for trial in scored if trial.role != "final"]
     if len(searched) > 1:
@@ -54,6 +60,8 @@ def _of_run(story: Story) -> Iterator[tuple[str, Callable[[], Figure]]]:
         yield "counter", lambda: charts.counter(story)
     if story.attempts:
         yield "timeline", lambda: diagrams.timeline(story)
+    if detections is not None and detections.pictures:
+        yield "detections", lambda: pictures.side_by_side(detections, story.facts.metric)
 
 
 def _write(drawn: Iterator[tuple[str, Callable[[], Figure]]], folder: Path) -> list[Path]:

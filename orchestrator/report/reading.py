@@ -166,17 +166,14 @@ class _Telling:
             versions=self.notes.versions,
             given=one_line(given.source) if given else "",
             config_yaml=config.to_yaml(),
-            reproduce=tuple(self._reproduce()),
+            reproduce=(self._command(),),
         )
 
-    def _reproduce(self) -> Iterator[str]:
-        code, given = self.notes.versions.get("code"), self.config.start.given
-        if code:
-            yield f"git checkout {code}"
+    def _command(self) -> str:
+        given = self.config.start.given
         if self.config.algorithm == "evaluate" and given:
-            yield f"spnas evaluate {one_line(given.source)} config.yaml --run again"
-        else:
-            yield f"{COMMANDS.get(self.config.algorithm, 'spnas search config.yaml')} --run again"
+            return f"spnas evaluate {one_line(given.source)} config.yaml --run again"
+        return f"{COMMANDS.get(self.config.algorithm, 'spnas search config.yaml')} --run again"
 
     def _trial(self, row: Row, front: frozenset[int]) -> Trial:
         index, notes = row["index"], self.notes
