@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.live.wording import percent, place
 from orchestrator.result_tables import result_parts
+from orchestrator.rows import Row
 from orchestrator.search.protocol import PHASES_IN_ROUNDS, SearchState
 from orchestrator.search.single import Single
 from workers.run_folder import RunFolder
@@ -90,38 +91,28 @@ def phases(history: History) -> list[tuple[str, int, float]]:
     return [(name, index, score) for name, (index, score) in found.items()]
 
 
-def status_table(config: RunConfig, history: History, last: int) -> Table:
-    """The last jobs of a run."""
+def status_table(config: RunConfig, history: History, last: int, width: int = 160) -> Table:
+    """The last jobs of a run, with as many of their columns as there is room for."""
+    columns: dict[str, tuple[int, Callable[[Row], str]]] = {  # from which width on, and a cell
+        "job": (0, lambda row: f"{row['index']} *" if row["is_best"] else str(row["index"])),
+        "phase": (50, lambda row: place(row["phase"], row["round"])),
+        "role": (60, lambda row: row["role"]),
+        "encoding": (0, lambda row: row["architecture"]),
+        "parent": (100, lambda row: "" if row["parent"] is None else str(row["parent"])),
+        config.objective.metric: (0, lambda row: percent(row["score"])),
+        "GFLOPs": (90, lambda row: f"{row['gflops']:.4f}"),
+        "status": (0, lambda row: row["status"] if row["status"] != "failed" else f"failed: {one_line(row['error'])}"),
+        "seconds": (110, lambda row: f"{row['seconds']:.0f}" if row["seconds"] is not None else ""),
+        "worker": (120, lambda row: row["worker"] or ""),
+    }
+    cells = {name: cell for name, (least, cell) in columns.items() if least <= width}
     table = Table(box=box.SIMPLE, pad_edge=False)
-    columns = (
-        "job",
-        "phase",
-        "role",
-        "encoding",
-        "parent",
-        config.objective.metric,
-        "GFLOPs",
-        "status",
-        "seconds",
-        "worker",
-    )
-    for column in columns:
-        right = column in ("job", "parent", config.objective.metric, "GFLOPs", "seconds")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for name in cells:
+        right = name in ("job", "parent", config.objective.metric, "GFLOPs", "seconds")
+        is_long = name in ("encoding", "status", "worker")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not is_long)
     for row in history.trials.rows.since(max(0, len(history.trials.rows) - last)):
-        star = " *" if row["is_best"] else ""
-        table.add_row(
-            str(row["index"]) + star,
-            place(row["phase"], row["round"]),
-            row["role"],
-            row["architecture"],
-            "" if row["parent"] is None else str(row["parent"]),
-            percent(row["score"]),
-            f"{row['gflops']:.4f}",
-            row["status"] if row["status"] != "failed" else f"failed: {one_line(row['error'])}",
-            f"{row['seconds']:.0f}" if row["seconds"] is not None else "",
-            row["worker"],
-        )
+        table.add_row(*(cell(row) for cell in cells.values()))
     return table
 
 

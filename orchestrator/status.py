@@ -30,7 +30,7 @@ def show_status(run: str, last: int) -> None:
     console = make_console()
     life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
     console.print(f"{run}: {life}; {standing(history.state)}", soft_wrap=True)
-    console.print(status_table(settings, history, last))
+    console.print(status_table(settings, history, last, console.width))
     for part in closing(settings, history, RunFolder(storage)):
         console.print(part, soft_wrap=isinstance(part, str))
 

@@ -5,13 +5,14 @@ Invariants:
 - Where nothing can be drawn in place (a file, a pipe, ``TERM=dumb``) there is not one control character.
 """
 
-import math
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType
@@ -29,8 +30,30 @@ PLAIN_OFTEN = 10
 
 PLAIN_WORKERS = 4
 MOST_SAID = 200
+GAP = 2
+"""Columns between two of a table's."""
 
-Column = tuple[str, int, Callable[[WorkerLine], str]]
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the workers' table.
+
+    Attributes:
+        name: its heading.
+        least: its width at least, so that it stays where it is whatever the cells hold.
+        rank: where there is no room, columns of the lowest rank are left out first.
+        cell: what it says of a worker.
+        is_number: whether that is one.
+    """
+
+    name: str
+    least: int
+    rank: int
+    cell: Callable[[WorkerLine], str]
+    is_number: bool = False
+
+
+NETWORK = _Column("network", 20, 0, lambda worker: worker.architecture)
 
 
 def make_view(console: Console) -> "TerminalView | LogView":
@@ -54,7 +77,7 @@ class TerminalView:
     def say(self, text: str) -> None:
         """See `View`."""
         self._said.append(text)
-        self._console.print(Text(text), soft_wrap=True)
+        self._print(text)
 
     def show(self, snapshot: Snapshot, notice: str = "") -> None:
         """See `View`; a notice stands above all else."""
@@ -79,19 +102,18 @@ class TerminalView:
             self._live.stop()
             self._live = None
 
+    def _print(self, text: str) -> None:
+        for line in _folded(text, self._console.width):
+            self._console.print(Text(line), soft_wrap=True)
+
     def _wipe(self, num_drawn: int) -> None:
         """Clear the terminal, where lines have been wrapped anew nobody knows how, and say the last ones again."""
         self.close()
         self._console.control(Control(ControlType.CLEAR, ControlType.HOME))
         width, height = self._console.size
-        room, again = height - num_drawn - 1, 0
-        for text in reversed(self._said):
-            room -= max(1, math.ceil(cell_len(text) / width))
-            if room < 0:
-                break
-            again += 1
-        for text in list(self._said)[len(self._said) - again :]:
-            self._console.print(Text(text), soft_wrap=True)
+        lines = [line for text in self._said for line in _folded(text, width)]
+        for line in lines[len(lines) - min(len(lines), max(0, height - num_drawn - 1)) :]:
+            self._console.print(Text(line), soft_wrap=True)
 
 
 class LogView:
@@ -127,6 +149,11 @@ class LogView:
         """See `View`; what is printed stays."""
 
 
+def _folded(text: str, width: int) -> list[str]:
+    """A line in pieces that fit, cut between words; an encoding is one word."""
+    return textwrap.wrap(text, max(width, 20), subsequent_indent="    ", break_on_hyphens=False) or [""]
+
+
 def report(snapshot: Snapshot) -> list[str]:
     """How a run stands as a few plain lines, however many workers it has."""
     best = f", best {snapshot.metric} {percent(snapshot.best.score)}" if snapshot.best else ""
@@ -146,11 +173,11 @@ def picture(snapshot: Snapshot, width: int, height: int, notice: str = "") -> Re
         parts.insert(1, _line(notice, "bold red"))
     facts = _facts(snapshot)
     room = height - len(parts)
-    parts.append(_fact_table(facts[: max(0, room)]))
+    parts.append(_fact_table(facts[: max(0, room)], width))
     room -= len(facts) + 1
-    if snapshot.workers and room >= 2:
+    if snapshot.workers and room >= 3:
         parts += [_line(""), *_worker_parts(snapshot.workers, width, room)]
-    return Group(*parts)
+    return Group(*parts[: max(1, height)])
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -162,7 +189,7 @@ def _where(snapshot: Snapshot) -> str:
     if snapshot.num_rounds is not None and snapshot.round:
         where += f" of {snapshot.num_rounds}"
     if snapshot.elapsed_s is not None:
-        where += f", {duration(snapshot.elapsed_s)}"
+        where += f", up {duration(snapshot.elapsed_s)}"
     return f"{where}: {snapshot.title}"  # a title may be cut off
 
 
@@ -188,22 +215,22 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str, str]]:
         facts.append(("", f"{best.architecture}  {best.gflops:.4g} GFLOPs", ""))
     facts.append(("jobs", _counts(snapshot), ""))
     if snapshot.limits:
-        used = ", ".join(f"{limit.used:.4g} of {limit.most:g} {limit.what}" for limit in snapshot.limits)
+        used = ", ".join(f"{round(limit.used, 2):g} of {limit.most:g} {limit.what}" for limit in snapshot.limits)
         facts.append(("budget", used, ""))
     left = []
     if snapshot.budget_left_s is not None:
         left.append(f"about {duration(snapshot.budget_left_s)} until {snapshot.budget_left_of}")
     if snapshot.round_left_s is not None:
-        left.append(f"{duration(snapshot.round_left_s)} in {snapshot.phase} if nothing better comes")
-    if left:
-        facts.append(("left", "; ".join(left), ""))
+        where = place(snapshot.phase, snapshot.round)
+        left.append(f"about {duration(snapshot.round_left_s)} until {where} ends, unless something better comes")
+    facts += [("left" if number == 0 else "", text, "") for number, text in enumerate(left)]
     return facts
 
 
-def _fact_table(facts: Sequence[tuple[str, str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+def _fact_table(facts: Sequence[tuple[str, str, str]], width: int) -> Table:
+    table = Table.grid(padding=(0, GAP))
+    table.add_column(style="dim", no_wrap=True, width=6)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(1, width - 6 - GAP))
     for name, value, style in facts:
         table.add_row(name, Text(value, style=style))
     return table
@@ -214,14 +241,15 @@ def _worker_parts(workers: Sequence[WorkerLine], width: int, height: int) -> lis
     shown = list(workers)
     if len(shown) > height - 1:
         shown = sorted(shown, key=lambda worker: worker.job is None)[: height - 2]
-    table = Table.grid(padding=(0, 2))
-    columns = [column for column in _columns(workers) if column[1] <= width]
-    for name, _, _ in columns:
-        right = name in ("step", "loss", "top-1", "images/s")
-        table.add_column(no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
-    table.add_row(*(Text(name, style="dim") for name, _, _ in columns))
+    table = Table.grid(padding=(0, GAP))
+    columns = _fitting(workers, width)
+    for column, least in columns.items():
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        table.add_column(no_wrap=True, overflow="ellipsis", justify=justify, width=least)
+    table.add_row(*(Text(column.name, style="dim") for column in columns))
     for worker in shown:
-        table.add_row(*(Text(cell(worker), style="" if worker.job is not None else "dim") for _, _, cell in columns))
+        style = "" if worker.job is not None else "dim"
+        table.add_row(*(Text(column.cell(worker), style=style) for column in columns))
     parts: list[RenderableType] = [table]
     if (num_hidden := len(workers) - len(shown)) > 0:
         num_idle = sum(worker.job is None for worker in workers)
@@ -229,21 +257,39 @@ def _worker_parts(workers: Sequence[WorkerLine], width: int, height: int) -> lis
     return parts
 
 
-def _columns(workers: Sequence[WorkerLine]) -> list[Column]:
-    """(name, least width of a terminal that has room for it, cell) of each column."""
-    columns: list[Column] = [
-        ("worker", 0, lambda worker: worker.name),
-        ("job", 0, lambda worker: "idle" if worker.job is None else f"#{worker.job} {worker.role}"),
-        ("epoch", 34, _epoch),
-        ("step", 66, lambda worker: _of(worker.step, worker.num_steps)),
-        ("loss", 56, lambda worker: "" if worker.loss is None else f"{worker.loss:.3f}"),
-        ("images/s", 76, lambda worker: _rate(worker.images_per_second)),
-        ("left", 46, lambda worker: "" if worker.seconds_left is None else duration(worker.seconds_left)),
-        ("network", 110, lambda worker: worker.architecture),
+def _fitting(workers: Sequence[WorkerLine], width: int) -> dict[_Column, int]:
+    """The columns that there is room for, with their widths."""
+    wanted = {column: _width(column, workers) for column in _columns(workers)}
+    while sum(wanted.values()) + GAP * (len(wanted) - 1) > width and len(wanted) > 1:
+        del wanted[min(wanted, key=lambda column: column.rank)]
+    room = width - sum(wanted.values()) - GAP * len(wanted)
+    if room >= NETWORK.least:
+        wanted[NETWORK] = min(room, _width(NETWORK, workers))
+    return wanted
+
+
+def _width(column: _Column, workers: Sequence[WorkerLine]) -> int:
+    return max(column.least, *(cell_len(column.cell(worker)) for worker in workers))
+
+
+def _columns(workers: Sequence[WorkerLine]) -> list[_Column]:
+    """Those that are wanted; the network comes last, if there is room."""
+    columns = [
+        _Column("worker", 8, 9, lambda worker: worker.name),
+        _Column("job", 14, 8, lambda worker: "idle" if worker.job is None else f"#{worker.job} {worker.role}"),
+        _Column("epoch", 13, 7, _epoch),
+        _Column("step", 9, 4, _step, is_number=True),
+        _Column("loss", 6, 5, lambda worker: "" if worker.loss is None else f"{worker.loss:.3f}", is_number=True),
+        _Column("images/s", 8, 3, lambda worker: _rate(worker.images_per_second), is_number=True),
+        _Column("left", 8, 6, lambda worker: "" if worker.seconds_left is None else duration(worker.seconds_left)),
     ]
     if any(worker.top1 is not None for worker in workers):
-        columns.insert(5, ("top-1", 88, lambda worker: percent(worker.top1)))
+        columns.insert(5, _Column("top-1", 5, 2, lambda worker: percent(worker.top1), is_number=True))
     return columns
+
+
+def _step(worker: WorkerLine) -> str:
+    return _of(worker.step, worker.num_steps) if worker.phase == "training" else ""
 
 
 def _epoch(worker: WorkerLine) -> str:

@@ -163,7 +163,7 @@ class Teller:
             limits=self._limits(history),
             budget_left_s=left[0] if left else None,
             budget_left_of=left[1] if left else "",
-            round_left_s=pace * max(0, n_stuck - state.counter) if pace and n_stuck is not None else None,
+            round_left_s=pace * (n_stuck - state.counter) if pace and n_stuck and n_stuck > state.counter else None,
             workers=tuple(_line(name, job, progress.get(name)) for name, job in jobs.items()),
             events=tuple(self._events),
         )
