@@ -141,9 +141,6 @@ def place(trial: Trial | LineageStep) -> str:
 
 def seen(picture: Picture, detector: int) -> str:
     """What one detector finds on an image."""
-    found = picture.found[detector]
-    right = sum(each.is_right for each in found)
-    wrong = len(found) - right
-    return f"image {picture.index}, {right} of {len(picture.truth)} objects found" + (
-        f", {wrong} wrong" if wrong else ""
-    )
+    truth, missed = len(picture.truth), len(picture.missed[detector])
+    wrong = sum(not each.is_right for each in picture.found[detector])
+    return f"image {picture.index}, {truth - missed} of {truth} objects found" + (f", {wrong} wrong" if wrong else "")
