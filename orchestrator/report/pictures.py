@@ -33,8 +33,8 @@ def side_by_side(detections: Detections, metric: str) -> Figure:
     columns = per_row * num_detectors
     rows = -(-len(detections.pictures) // per_row)
     shape = max(picture.height / picture.width for picture in detections.pictures)
-    figure = new_figure(rows * 0.94 * WIDTH / columns * shape + 0.55)
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.0)
+    figure = new_figure(rows * 0.94 * WIDTH / columns * shape + 0.6)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.04, wspace=0.02, hspace=0.0)
     every = figure.subplots(rows, columns, squeeze=False)
     for axes in every.flat:
         axes.set_axis_off()

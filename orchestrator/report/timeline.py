@@ -21,6 +21,7 @@ from orchestrator.trials import seconds_of
 
 LOST_WORKER = "its worker was lost, or could not go on"
 LOST_DRIVER = "the driver ended before it did"
+NOT_NEEDED = "an earlier attempt had ended after all"
 
 Key = tuple[int, int, int]
 """Job, attempt, epoch."""
@@ -68,7 +69,7 @@ class Timeline:
             self.last_at = now if self.last_at is None else max(self.last_at, now)
         match record["type"]:
             case "opened":
-                self._opened(now)
+                self._opened(record, now)
             case "dispatched":
                 self._dispatched(record, now)
             case "told":
@@ -139,7 +140,7 @@ class Timeline:
             self._lives.append(_OpenLife(1, 0.0, 0.0))
         return self._lives[-1]
 
-    def _opened(self, now: float | None) -> None:
+    def _opened(self, record: Record, now: float | None) -> None:
         if self._lives:
             for attempt in self._by_job.values():
                 if attempt.end is None:
@@ -147,7 +148,8 @@ class Timeline:
                     attempt.outcome, attempt.reason = "lost", LOST_DRIVER
         self._by_worker.clear()
         at = now if now is not None else (self.last_at or 0.0)
-        self._lives.append(_OpenLife(len(self._lives) + 1, at, at))
+        epoch = max(map(int, record["previous"]), default=0) + 1  # logs that are empty count, too
+        self._lives.append(_OpenLife(epoch, at, at))
 
     def _dispatched(self, record: Record, now: float | None) -> None:
         start = now if now is not None else (self.last_at or 0.0)
@@ -174,7 +176,9 @@ class Timeline:
         attempt.outcome, attempt.reason = outcome["status"], one_line(outcome["error"])
         latest = now if attempt.end is None else attempt.end
         attempt.end = _end(attempt.start, latest, result)
-        self._by_job.pop(outcome["index"], None)
+        last = self._by_job.pop(outcome["index"], attempt)
+        if last is not attempt and last.end is None:
+            last.outcome, last.reason, last.end = "lost", NOT_NEEDED, self._later(last, now)
 
     def _match(self, index: int, result: Mapping[str, Any]) -> _Open | None:
         """The attempt that a result is of; it need not be the last, if that one's driver had gone."""

@@ -218,7 +218,7 @@ class MadeUpRun:
 
 
 def made_up_run(
-    path: Path, config: RunConfig, lives: Sequence[int] = (10**9,), *, killed: bool = False, losses: float = 0.02
+    path: str | Path, config: RunConfig, lives: Sequence[int] = (10**9,), *, killed: bool = False, losses: float = 0.02
 ) -> RunFolder:
     """Write a run's config and journal.
 
