@@ -130,6 +130,8 @@ class MadeUpRun:
         if self.done or reason is not None:
             text = "the search is complete" if self.done else reason
             self.records.append({"type": "ended", "time": self.now, "reason": text})
+        else:
+            self._send_off()
         journal.append(self.records)
         self.records.clear()
         journal.close()
