@@ -5,6 +5,7 @@ Invariant: a run is taken before anything of it is written, and given back howev
 
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from orchestrator.config import RunConfig
 from orchestrator.console import closing, make_console
@@ -17,6 +18,7 @@ from orchestrator.live.screen import make_view
 from orchestrator.live.telling import Teller
 from orchestrator.metrics import MetricsObserver
 from orchestrator.observers import Observers
+from orchestrator.recorders.recording import RecordingObserver, check_recorders, make_recorders
 from orchestrator.runs import RunLock, open_run, storage_of
 from orchestrator.termination import advice as advice_on_stopping
 from orchestrator.termination import note_termination
@@ -40,6 +42,7 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
     storage = storage_of(run)
     settings = config_of(RunFolder(storage))
     reports = check_environment(settings)
+    check_recorders(settings, storage.is_local)
     console = make_console()
     if not storage.is_local:
         console.print(f"{run}: making sure that no other driver works on it", soft_wrap=True)
@@ -48,8 +51,9 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
         raise UserError(
             f"run {run}: another driver works on it; see `spnas status {run}`, or end it: `spnas stop {run}`"
         )
-    teller: Teller | None = None
-    try:
+    reason = ""
+    with ExitStack() as at_end:
+        at_end.callback(lock.release)
         folder, changed = open_run(settings, storage)
         put_given(settings, folder)
         for note in filter(None, (*advice(settings), advice_on_stopping())):
@@ -59,15 +63,14 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
                 console.print(f"{key}: {line}", soft_wrap=True)
         view = make_view(console)
         teller = Teller(settings, view, ProgressFile(folder, view.say))
+        at_end.callback(teller.close)
         metrics = MetricsObserver(settings, folder.name, teller.note)
-        observers = Observers(teller, metrics)
+        recording = RecordingObserver(settings, folder, make_recorders(settings, folder), teller.note)
+        at_end.callback(lambda: recording.close(has_ended=bool(reason)))
+        observers = Observers(teller, metrics, recording)
         driver = Driver(settings, folder, observers, still_ours=lock.verify, is_terminated=note_termination())
         driver.journal.on_append = metrics.appended
         reason = driver.run(changed)
-    finally:
-        if teller is not None:
-            teller.close()
-        lock.release()
     console.print(f"\n{reason}", soft_wrap=True)
     for part in closing(settings, driver.history, folder):
         console.print(part, soft_wrap=isinstance(part, str))

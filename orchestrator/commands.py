@@ -70,8 +70,8 @@ def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrid
     given = changes_from(source, folder)
     if given["start.given"] is None or given["start.given"]["kind"] != "detector":
         raise UserError(f"weights {source}: are not those of a whole detector of spnas; name a run, or a file of one")
-    # It is one job of one worker; a search's budget is not its own.
-    changes = {"algorithm": "evaluate", "fleet.num_workers": 1, "budget": {}, **given}
+    # It is one job of one worker; a search's budget and records are not its own.
+    changes = {"algorithm": "evaluate", "fleet.num_workers": 1, "budget": {}, "recorders": {}, **given}
     if path is not None:
         return load_config(path, overrides, changes)
     if has_begun(folder):

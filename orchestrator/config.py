@@ -19,6 +19,7 @@ from models.msnas_encoding import FEATURE_STRIDES, MultiScale, MultiScaleSpec
 from models.wording import brief
 from models.zoo import stem_of
 from orchestrator.mistakes import mistakes
+from orchestrator.recorders.settings import RecordersConfig
 from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS, AlgorithmName, build_algorithm
 from orchestrator.search.msnas import check_window, space_of
 from orchestrator.search.protocol import Algorithm
@@ -261,6 +262,9 @@ class RunConfig(Settings):
     reignition: ReignitionSettings | None = Field(None, description="how a backbone is pretrained")
     final: FinalConfig | None = Field(None, description="full training of the winner; null leaves it out")
     fleet: FleetConfig = Field(default_factory=FleetConfig, description="the workers")
+    recorders: RecordersConfig = Field(
+        default_factory=RecordersConfig, description="where the run is recorded beside its own folder"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

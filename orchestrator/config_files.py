@@ -19,6 +19,7 @@ from orchestrator.yaml_text import MAX_BYTES, MAX_DEPTH, read_yaml
 # Keys that may change when a run goes on: what could repair a failure, and what the history does not depend on.
 CHANGEABLE = (
     "budget.*",
+    "recorders.*",
     "fleet.num_workers",
     "reignition.num_nodes",
     "final.num_nodes",
