@@ -2,6 +2,8 @@
 
 ``config.yaml  driver.lock  stop  progress.json  trials.parquet  journal/  weights/  results/  checkpoints/``
 
+Beside them lies what recorders need (`orchestrator.recorders`): ``tensorboard/  mlflow.json``.
+
 Invariant: everything an attempt writes bears the attempt's name, in which its driver's epoch is; so nothing that a
 superseded driver has started can take the place of anything else.
 """

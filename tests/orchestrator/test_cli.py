@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from orchestrator.runs import RunLock, open_run
+from tests.orchestrator.live.terminal import Command
 from tests.orchestrator.tiny import TINY, tiny_config, write_config
 from tests.s3_server import S3Server
 from tests.small_data import ecp_object, write_json
@@ -19,6 +20,11 @@ def spnas(*arguments: str | Path, cwd: Path | None = None) -> "subprocess.Comple
     command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
+
+
+def unpadded(text: str) -> str:
+    """The lines without what fills them up."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip()
 
 
 def refused(tmp_path: Path, *overrides: str, config: Path | None = None) -> str:
@@ -215,21 +221,32 @@ def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(address: str, tmp_path: Path) -> None:
     config = write_config(tmp_path / "tiny.yaml")
-    answer = spnas("search", config, "--run", address)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr == ""
+    if open_storage(address).is_local:  # once on a terminal, once in a log
+        command = Command("search", config, "--run", address, columns=160, lines=40)
+        shown = command.wait_until(lambda lines: any("#0 start" in line and "worker-" in line for line in lines))
+        assert any(line.startswith("jobs") and "1 pending" in line for line in shown)
+        assert command.end() == 0
+        printed = "\n".join(command.picture.scrolled)
+        assert "images/s" not in printed, "the picture is gone"
+    else:
+        answer = spnas("search", config, "--run", address)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stderr == "" and "\x1b" not in answer.stdout
+        printed = answer.stdout
+    assert "progress.json" not in open_storage(address).entries()
     for expected in ("a new search from BB(1,1,1)", "candidate", "pretrain", "the search is complete", "GFLOPs"):
-        assert expected in answer.stdout
-    summary = answer.stdout.split("the search is complete")[1]
+        assert expected in printed
+    summary = unpadded(printed.split("the search is complete")[1])
     assert all(name in summary for name in ("start", "serial 1", "parallel", "full training", "best"))
 
     status = spnas("status", address)
     assert status.returncode == 0
-    assert summary.strip() in status.stdout
+    assert summary in unpadded(status.stdout)
     assert "not running (the search is complete)" in status.stdout
+    assert spnas("status", address, "--watch").stdout == status.stdout
 
     stop = spnas("stop", address)
     assert stop.returncode == 0 and "nothing to stop" in stop.stdout
 
     again = spnas("search", config, "--run", address)
-    assert again.returncode == 0 and summary.strip() in again.stdout
+    assert again.returncode == 0 and summary in unpadded(again.stdout)
