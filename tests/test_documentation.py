@@ -29,6 +29,7 @@ REASONS = (
     "needs a cluster",
     "needs the full data set",
     "shows it until Ctrl-C",
+    "takes a minute; ",
 )
 RUNS = {"search": "spnas", "train": "train", "pretrain": "pretrain"}
 
