@@ -29,6 +29,8 @@ WITHOUT_TORCH = (
     "orchestrator.history",
     "orchestrator.driver",
     "orchestrator.metrics",
+    "orchestrator.report.figures",
+    "orchestrator.report.making",
     "orchestrator.cli",
     "orchestrator.config",
     "workers.rank",

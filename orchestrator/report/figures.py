@@ -70,6 +70,8 @@ def _write(drawn: Iterator[tuple[str, Callable[[], Figure]]], folder: Path) -> l
     with style():
         for name, draw in drawn:
             figure = draw()
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it holds for both files, and takes most of the time
             for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": PNG_DPI})):
                 data = io.BytesIO()
                 figure.savefig(data, format=suffix, **options)
