@@ -57,7 +57,7 @@ def run_steps(
 ) -> None:
     """Train a model in place.
 
-    Every epoch takes the images in a new order; what is left over of the last batch is left out, since a
+    Every epoch takes the images in a new order, and iterations may end within one; what is left over of the last batch is left out, since a
     batch of one image breaks batch normalisation. Fewer images than a batch are one batch,
     whose size the rate goes by.
 
@@ -118,14 +118,14 @@ def run_steps(
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimizer.step()
 
-            is_epochs_end = number == steps_per_epoch
+            is_epochs_end = number == steps_per_epoch or step + 1 == num_steps
             now = time.perf_counter()
             if is_epochs_end or number % STEPS_PER_REPORT == 0 or now - reported > SECONDS_PER_REPORT:
                 reported = now
                 on_progress(
                     Progress(
                         epoch=epoch,
-                        num_epochs=settings.epochs,
+                        num_epochs=plan.num_epochs,
                         step=step + 1,
                         num_steps=num_steps,
                         loss=value,
@@ -141,13 +141,14 @@ def run_steps(
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
     """Tell that a training on so many images is about to begin."""
+    plan = _plan(settings, num_images)
     on_progress(
         Progress(
             phase="preparing",
             epoch=1,
-            num_epochs=settings.epochs,
+            num_epochs=plan.num_epochs,
             step=0,
-            num_steps=_plan(settings, num_images).num_steps,
+            num_steps=plan.num_steps,
             loss=math.nan,
             images_per_second=0.0,
         )
@@ -162,17 +163,17 @@ def evaluation_reports(
     Returns:
         To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
     """
-    num_steps = _plan(settings, num_images).num_steps
+    plan = _plan(settings, num_images)
     started = time.perf_counter()
 
     def on_images(num_done: int) -> None:
         on_progress(
             Progress(
                 phase="evaluating",
-                epoch=settings.epochs,
-                num_epochs=settings.epochs,
-                step=num_steps,
-                num_steps=num_steps,
+                epoch=plan.num_epochs,
+                num_epochs=plan.num_epochs,
+                step=plan.num_steps,
+                num_steps=plan.num_steps,
                 loss=math.nan,
                 images_per_second=num_done / (time.perf_counter() - started),
             )
@@ -192,6 +193,7 @@ def _plan(settings: TrainingSettings, num_images: int, groups: NDArray[np.int64]
         num_images=num_images,
         batch_size=min(settings.batch_size, num_images),
         epochs=settings.epochs,
+        iterations=settings.iterations,
         flip=settings.flip,
         groups=groups,
     )
