@@ -54,12 +54,13 @@ def run_steps(
     world: World,
     loaders: Loaders,
     groups: NDArray[np.int64] | None = None,
+    choose: Callable[[int], None] | None = None,
 ) -> None:
     """Train a model in place.
 
-    Every epoch takes the images in a new order, and iterations may end within one; what is left over of the last batch is left out, since a
-    batch of one image breaks batch normalisation. Fewer images than a batch are one batch,
-    whose size the rate goes by.
+    Every epoch takes the images in a new order, and iterations may end within one; what is left over of the last batch
+    is left out, since a batch of one image breaks batch normalisation. Fewer images than a batch are one batch, whose
+    size the rate goes by.
 
     Args:
         model: its parameters that want a gradient are trained.
@@ -76,6 +77,8 @@ def run_steps(
         world: the ranks that share each batch.
         loaders: read ahead.
         groups: of the images, by `workers.batches.Plan`.
+        choose: lets a model of many paths compute the one of a step; called before it, with its number. What a step
+            leaves out keeps its weights and its momentum, without decay. None where all parameters always count.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -83,7 +86,8 @@ def run_steps(
     """
     plan = _plan(settings, num_images, groups)
     batch_size, steps_per_epoch, num_steps = plan.batch_size, plan.steps_per_epoch, plan.num_steps
-    optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
+    # A fused step wants momentum of all of its parameters, or of none.
+    optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda and choose is None)
     parameters = parameters_of(optimizer)
     steps_before, order = continuation.begin(optimizer, draws, notes)
     if not world.agrees(steps_before):
@@ -91,7 +95,7 @@ def run_steps(
             f"ranks have found different checkpoints, this one that of step {steps_before}; every node must see the "
             "same storage"
         )
-    network = world.wrap(model)
+    network = world.wrap(model, uses_all=choose is None)
     steps = plan.steps(draws, first=steps_before, order=order)
     # Those who read ahead draw from a copy, so that checkpoints hold the generator as it was at their step.
     ahead = plan.steps(copy.deepcopy(draws), first=steps_before, order=order)
@@ -107,6 +111,8 @@ def run_steps(
                 world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
                 raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
             order, _ = next(steps)
+            if choose is not None:
+                choose(step)
             set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
             loss = loss_of(network, list(islice(loaded, share_size)))
             value = world.mean(loss.item())

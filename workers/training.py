@@ -1,4 +1,4 @@
-"""What a rank does with its tasks: trains and evaluates detectors, pretrains backbones.
+"""What a rank does with its tasks: trains and evaluates detectors, trains super-nets, pretrains backbones.
 
 Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache, and who reads
 ahead in them.
@@ -14,6 +14,7 @@ from workers.detection import train_detector
 from workers.evaluation import evaluate
 from workers.rank import Session
 from workers.settings import CachedData
+from workers.supernet import Paths
 from workers.task import NodeSettings, Task, TrainingResult
 from workers.world import World, joined
 
@@ -71,6 +72,7 @@ class NetworkTrainer:
             max_stages=settings.max_stages,
             parent=session.parent,
             backbone=session.backbone,
+            paths=Paths.of(task, settings.utilization),
             checkpoints=session.checkpoints,
             on_progress=session.on_progress,
             should_stop=session.should_stop,
