@@ -69,8 +69,8 @@ class ConsoleObserver:
         metric = self._config.objective.metric
         if outcome["status"] == "failed":
             what = f"failed: {one_line(outcome['error'])}"
-        elif outcome["score"] is not None:
-            what = f"{metric} {_percent(outcome['score'])}"
+        elif metric in outcome["metrics"]:
+            what = f"{metric} {_percent(outcome['metrics'][metric])}"
         else:
             what = "  ".join(f"{name} {_percent(value)}" for name, value in outcome["metrics"].items())
         stuck = f"  stuck {state['counter']}" if row["round"] else ""

@@ -94,7 +94,8 @@ class Task:
         index: the job's index in the search.
         attempt: counts the tries of this job, from 0.
         epoch: the journal's epoch of the driver that sent it.
-        kind: the job's kind, such as ``train_detector``, ``train_supernet``, ``pretrain`` or ``evaluate``.
+        kind: the job's kind, such as ``train_detector``, ``train_supernet``, ``pretrain``, ``score`` or
+            ``evaluate``.
         spec: the network to train.
         morphs: what makes `spec` out of the parent's.
         training: the schedule.

@@ -11,7 +11,7 @@ from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
 from workers.data.loading import Loaders
 from workers.detection import train_detector
-from workers.evaluation import evaluate
+from workers.evaluation import EVALUATE, SCORE, evaluate
 from workers.rank import Session
 from workers.settings import CachedData
 from workers.supernet import Paths
@@ -53,7 +53,7 @@ class NetworkTrainer:
             )
         if self._detection_data is None:
             self._detection_data = open_detection_data(_shared(settings.data, settings))
-        if task.kind == "evaluate":
+        if task.kind in (EVALUATE, SCORE):
             return evaluate(
                 task,
                 data=self._detection_data,
