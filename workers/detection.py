@@ -157,6 +157,7 @@ def train_detector(
         loaders=loaders,
         groups=_groups(data.train, task.training.aspect_groups),
         choose=None if paths is None else partial(paths.choose, model),
+        uses_all=paths is None and (isinstance(task.spec, NetworkSpec) or task.spec.architecture.reads_last_block),
     )
     if paths is not None:
         paths.end(model)

@@ -55,6 +55,7 @@ def run_steps(
     loaders: Loaders,
     groups: NDArray[np.int64] | None = None,
     choose: Callable[[int], None] | None = None,
+    uses_all: bool = True,
 ) -> None:
     """Train a model in place.
 
@@ -78,7 +79,8 @@ def run_steps(
         loaders: read ahead.
         groups: of the images, by `workers.batches.Plan`.
         choose: lets a model of many paths compute the one of a step; called before it, with its number. What a step
-            leaves out keeps its weights and its momentum, without decay. None where all parameters always count.
+            leaves out keeps its weights and its momentum, without decay. None where each step uses the same.
+        uses_all: whether each step uses every parameter.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -95,7 +97,7 @@ def run_steps(
             f"ranks have found different checkpoints, this one that of step {steps_before}; every node must see the "
             "same storage"
         )
-    network = world.wrap(model, uses_all=choose is None)
+    network = world.wrap(model, uses_all=uses_all)
     steps = plan.steps(draws, first=steps_before, order=order)
     # Those who read ahead draw from a copy, so that checkpoints hold the generator as it was at their step.
     ahead = plan.steps(copy.deepcopy(draws), first=steps_before, order=order)
