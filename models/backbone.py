@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture, NetworkSpec
 from models.blocks import DeepStem, ResNetStem, make_block
+from models.families import read_spec
 from models.subnets import Subnet
 from models.wording import one_line
-from models.zoo import read_architecture, stem_of
+from models.zoo import DEFAULT_STEM
 
 
 class Backbone(nn.Module):
@@ -90,11 +91,12 @@ def as_spec(
     """The spec itself, or the fresh build's spec of an encoding or a name; without a stem, with its own."""
     if isinstance(architecture, NetworkSpec):
         return architecture
-    if stem is None:
-        stem = stem_of(str(architecture))
-    if isinstance(architecture, str):
-        architecture = read_architecture(architecture)
-    return NetworkSpec.fresh(architecture, stem, base_channels)
+    if isinstance(architecture, Architecture):
+        return NetworkSpec.fresh(architecture, stem or DEFAULT_STEM, base_channels)
+    spec = read_spec(architecture, stem, base_channels)
+    if not isinstance(spec, NetworkSpec):
+        raise ValueError(f"architecture: {spec.architecture} is a multi-scale network; build a MultiScaleEncoder of it")
+    return spec
 
 
 _TORCHVISION_STEM = {"conv1": "stem.conv", "bn1": "stem.norm"}

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from orchestrator.config import RunConfig
-from orchestrator.console import ConsoleObserver, closing, make_console
+from orchestrator.console import ConsoleObserver, closing
 from orchestrator.driver import Driver
 from orchestrator.environment import advice, check_environment
 from orchestrator.errors import UserError
@@ -15,6 +15,7 @@ from orchestrator.given import put_given
 from orchestrator.metrics import MetricsObserver
 from orchestrator.observers import Observers
 from orchestrator.runs import RunLock, open_run, storage_of
+from orchestrator.terminal import make_console
 from orchestrator.termination import advice as advice_on_stopping
 from orchestrator.termination import note_termination
 from workers.run_folder import RunFolder

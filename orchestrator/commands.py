@@ -14,13 +14,13 @@ from orchestrator.config_files import load_config, read_config
 from orchestrator.errors import UserError
 from orchestrator.given import changes_from
 from orchestrator.runs import has_begun, storage_of, stored_config
-from orchestrator.search.algorithms import AlgorithmName
+from orchestrator.search.algorithms import SEARCHES, AlgorithmName
 from orchestrator.sources import is_file
 from workers.run_folder import RunFolder
 
 
 def run_config(
-    algorithm: AlgorithmName,
+    algorithm: AlgorithmName | None,
     folder: RunFolder,
     path: Path,
     overrides: Sequence[str],
@@ -31,7 +31,7 @@ def run_config(
     """The config of a run that trains.
 
     Args:
-        algorithm: what the run is for.
+        algorithm: what the run is for; None is a search, by the config's own algorithm.
         folder: of the run.
         path: the user's config.
         overrides: ``key.path=value``.
@@ -41,7 +41,7 @@ def run_config(
     Raises:
         UserError: for what the user got wrong.
     """
-    changes: dict[str, Any] = {"algorithm": algorithm}
+    changes: dict[str, Any] = {} if algorithm is None else {"algorithm": algorithm}
     named = {} if architecture is None else _network(architecture)
     changes |= named
     if source is not None:
@@ -52,7 +52,15 @@ def run_config(
                 f"--architecture {architecture}: {source} holds {encoding}; leave --architecture out, or --from"
             )
         changes |= found
-    return load_config(path, overrides, changes)
+    config = load_config(path, overrides, changes)
+    asked = SEARCHES if algorithm is None else (algorithm,)
+    if config.algorithm not in asked:
+        command = "search" if config.algorithm in SEARCHES else config.algorithm
+        raise UserError(
+            f"config {path}: algorithm: {config.algorithm!r} is none of this command's, {', '.join(asked)}; use spnas "
+            f"{command}, or leave it out"
+        )
+    return config
 
 
 def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrides: Sequence[str]) -> RunConfig:

@@ -22,6 +22,7 @@ WITHOUT_TORCH = (
     "models.morphism",
     "models.costs",
     "models.zoo",
+    "models.families",
     "spnas",
     "orchestrator.search.spnas",
     "orchestrator.carry_out",
@@ -30,6 +31,7 @@ WITHOUT_TORCH = (
     "orchestrator.driver",
     "orchestrator.metrics",
     "orchestrator.cli",
+    "orchestrator.network_tables",
     "orchestrator.config",
     "workers.rank",
     "workers.ranks",
@@ -84,3 +86,14 @@ def test_what_answers_at_once_loads_neither_torch_nor_ray(module: str) -> None:
     code = f"import {module}, sys; print([name for name in ('torch', 'ray') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_look_at_a_network_loads_no_config_and_no_tables_of_a_run() -> None:
+    code = """
+import sys
+from orchestrator.cli import app
+app(["arch", "msnas-r18-5"], standalone_mode=False)
+print([name for name in ("numpy", "pandas", "torch", "ray", "orchestrator.config") if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"

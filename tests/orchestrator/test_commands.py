@@ -24,6 +24,8 @@ from tests.orchestrator.tiny import tiny_config, write_config
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
 
+MULTI_SCALE = "MS(BB,4;1,2,0.5;4,4,8,8,8)"
+SYNC = ["training.normalization=sync", "evolution.flops_window=1"]
 SWAPPED = "BB(1,1,1)", "iss"  # a network with a shortcut that no fresh build has
 
 
@@ -125,9 +127,23 @@ def test_a_name_stands_for_encoding_stem_and_width(tmp_path: Path, config: Path)
 def test_a_search_may_start_from_a_pretraining(tmp_path: Path, config: Path) -> None:
     source = tmp_path / "source"
     finished_run(source, tiny_config(algorithm="pretrain"), blob(detector=False))
-    settings = run_config("spnas", folder(tmp_path), config, (), source=str(source))
+    settings = run_config(None, folder(tmp_path), config, (), source=str(source))
     assert settings.start.given is not None and settings.start.given.kind == "backbone"
     assert settings.algorithm == "spnas"
+
+
+def test_a_search_is_by_the_configs_own_algorithm_which_another_commands_can_not_be(
+    tmp_path: Path, config: Path
+) -> None:
+    for algorithm, start in (("spnas", "BB(1,1)"), ("msnas", MULTI_SCALE), ("random", MULTI_SCALE)):
+        overrides = [f"algorithm={algorithm}", f'start={{architecture: "{start}"}}', *SYNC]
+        assert run_config(None, folder(tmp_path), config, overrides).algorithm == algorithm
+    with pytest.raises(
+        UserError, match="algorithm: 'train' is none of this command's, spnas, msnas, random; use spnas t"
+    ):
+        run_config(None, folder(tmp_path), config, ["algorithm=train"])
+    with pytest.raises(UserError, match="algorithm: 'spnas' is none of this command's, train; use spnas search"):
+        training(tmp_path, config, "algorithm=spnas")
 
 
 def test_an_evaluation_takes_the_runs_own_config_but_neither_its_budget_nor_its_fleet(
