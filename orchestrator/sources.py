@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.architecture import NetworkSpec
 from models.blob_header import read_header, take_metadata
 from models.detector_card import DetectorCard
 from models.detector_shape import BODY, DetectorShape
+from models.families import AnySpec, spec_from_dict
+from models.families import AnySpec, spec_from_dict
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -44,7 +45,7 @@ class Source:
     """
 
     address: str
-    spec: NetworkSpec
+    spec: AnySpec
     kind: Literal["detector", "backbone"]
     classes: tuple[str, ...] | None
     card: DetectorCard | None
@@ -157,7 +158,7 @@ def _source(address: str, data: bytes, config: RunConfig | None = None, job: int
     header, _ = read_header(np.frombuffer(data, dtype=np.uint8))
     metadata = take_metadata(header)
     try:
-        spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+        spec = spec_from_dict(json.loads(metadata["spec"]))
         classes = tuple(map(str, json.loads(metadata["classes"]))) if "classes" in metadata else None
     except (RecursionError, TypeError) as error:
         raise ValueError(f"the blob's metadata are damaged ({type(error).__name__})") from None
