@@ -269,6 +269,8 @@ class RunConfig(Settings):
             raise _at("final", "missing, but it says how spnas train trains; give it, such as final.epochs=24")
         if self.algorithm == "evaluate" and (self.start.given is None or self.start.given.kind != "detector"):
             raise _at("start.given", "no detector's weights; `spnas evaluate RUN_OR_FILE` puts them there")
+        for name in ("supernet", "sample", "final"):  # whether or not the algorithm has a use for it
+            self.recipe(name)
         for name in self.recipe_names():
             recipe = self.recipe(name)
             if self.algorithm == "evaluate":
