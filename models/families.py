@@ -113,10 +113,10 @@ def read_spec(text: str, stem: str | None = None, base_channels: int = BASE_CHAN
     return MultiScaleSpec(architecture) if stem is None else MultiScaleSpec(architecture, stem)
 
 
-def as_multi_scale(architecture: AnyArchitecture | AnySpec | str, stem: str | None = None) -> MultiScaleSpec | None:
-    """The spec of a multi-scale network, its encoding or its name, or None if it is of the other family."""
-    if isinstance(architecture, str):
-        architecture = read_architecture(architecture)
-    if isinstance(architecture, MultiScale):
-        return MultiScaleSpec(architecture) if stem is None else MultiScaleSpec(architecture, stem)
-    return architecture if isinstance(architecture, MultiScaleSpec) else None
+def as_spec(
+    network: AnyArchitecture | AnySpec | str, stem: str | None = None, base_channels: int = BASE_CHANNELS
+) -> AnySpec:
+    """The spec itself, or that of a fresh build of an architecture or a text; see `read_spec`."""
+    if isinstance(network, NetworkSpec | MultiScaleSpec):
+        return network
+    return read_spec(str(network), stem, base_channels)

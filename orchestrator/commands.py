@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.zoo import is_name, read_architecture, zoo_network
+from models.architecture import NetworkSpec
+from models.families import BASE_CHANNELS, is_name, named_network, read_architecture
+from models.msnas_encoding import MultiScale, MultiScaleSpec
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config, read_config
 from orchestrator.errors import UserError
-from orchestrator.given import changes_from
+from orchestrator.given import changes_from, spec_changes
 from orchestrator.runs import has_begun, storage_of, stored_config
 from orchestrator.search.algorithms import SEARCHES, AlgorithmName
 from orchestrator.sources import is_file
@@ -94,10 +96,12 @@ def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrid
 def _network(text: str) -> dict[str, Any]:
     """What a config has to say for a network of this encoding or name."""
     try:
-        changes: dict[str, Any] = {"start.architecture": str(read_architecture(text)), "start.shortcuts": None}
-        if is_name(text):
-            spec = zoo_network(text).spec
-            changes |= {"start.stem": spec.stem, "start.base_channels": spec.base_channels}
+        network = named_network(text).spec if is_name(text) else read_architecture(text)
     except ValueError as error:
         raise UserError(f"--architecture: {error}") from None
+    if isinstance(network, NetworkSpec | MultiScaleSpec):
+        return spec_changes(network) | {"start.shortcuts": None}
+    changes: dict[str, Any] = {"start.architecture": str(network), "start.shortcuts": None}
+    if isinstance(network, MultiScale):  # whose encoding says its channels
+        changes["start.base_channels"] = BASE_CHANNELS
     return changes

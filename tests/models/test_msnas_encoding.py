@@ -14,7 +14,6 @@ from models.backbone import build_backbone
 from models.costs import backbone_costs
 from models.detector_shape import DetectorShape
 from models.families import (
-    as_multi_scale,
     network_cost,
     parse_architecture,
     read_architecture,
@@ -208,7 +207,7 @@ def test_every_row_of_tables_7_to_9_is_valid(name: str) -> None:
     network = MULTI_SCALE_ZOO[name]
     assert network.architecture in SPACES[network.space]
     assert read_architecture(name.upper().replace("-", "_")) == network.architecture
-    assert as_multi_scale(name) == network.spec
+    assert read_spec(name) == network.spec
 
 
 @pytest.mark.parametrize(
