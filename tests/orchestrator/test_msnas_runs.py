@@ -90,6 +90,8 @@ def test_a_search_trains_the_super_net_its_samples_and_the_best_of_them(undistur
     assert samples["score"].notna().all() and samples["architecture"].is_unique
     best = samples.sort_values(["score", "index"], ascending=[False, True])["architecture"][:2]
     assert list(finals["architecture"]) == list(best)
+    target = supernet["gflops"][0]  # the start's
+    assert ((samples["gflops"] - target).abs() <= 0.3 * target).all()
     (marked,) = trials[trials["is_best"]]["index"]
     assert marked == finals.loc[finals["score"].idxmax(), "index"]
 
