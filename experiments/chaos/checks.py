@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
+from pyarrow.fs import FileSystem
 
 from experiments.chaos.beside import beside
 from experiments.chaos.stub import LOG
@@ -105,12 +106,21 @@ def _repeated(folder: RunFolder, attempts: dict[int, list[tuple[str, float]]]) -
         finished = [name for name, _ in tries if name in stored]
         if len(finished) < 2:
             continue
-        storage = folder.storage
-        if isinstance(storage, LocalFolder):  # a result may have come while the next attempt was on its way
-            stored_at = (storage.path / "results" / f"{finished[0]}.json").stat().st_mtime
-            if all(sent_at <= stored_at for name, sent_at in tries if name in finished[1:]):
-                continue
-        yield f"job {index} was finished more than once: {', '.join(finished)}"
+        stored_at = _stored_at(folder, f"results/{finished[0]}.json")
+        # A result may have come while the next attempt was on its way.
+        if any(sent_at > stored_at for name, sent_at in tries if name in finished[1:]):
+            yield f"job {index} was finished more than once: {', '.join(finished)}"
+
+
+def _stored_at(folder: RunFolder, name: str) -> float:
+    """When a file was written, in seconds since 1970; of an object, the latest that it can have been."""
+    storage = folder.storage
+    if isinstance(storage, LocalFolder):
+        return (storage.path / name).stat().st_mtime
+    filesystem, root = FileSystem.from_uri(folder.address)
+    written = filesystem.get_file_info(f"{root}/{name}").mtime
+    assert written is not None, f"{name} is gone"
+    return float(written.timestamp()) + 1  # S3 tells whole seconds
 
 
 def _steps_repeated(folder: RunFolder, attempts: dict[int, list[tuple[str, float]]]) -> Iterator[str]:
