@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,16 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("RAY_ADDRESS", None)
+# What a shell puts in the background ignores it, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-from tests.s3_server import CREDENTIALS, S3Server, running_s3_server
+from experiments.s3_server import CREDENTIALS, S3Server, running_s3_server
 
-settings.register_profile("spnas", deadline=None, derandomize=True)
+# No judgement by time: the machine may be busy.
+settings.register_profile("spnas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spnas")
 
 REPOSITORY = Path(__file__).parent.parent

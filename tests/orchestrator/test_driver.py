@@ -17,6 +17,7 @@ import ray
 import torch
 from rich.console import Console
 
+from experiments.chaos.processes import descendants
 from models import build_backbone
 from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.console import status_table, summary_table
@@ -27,7 +28,7 @@ from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
-from tests.orchestrator.processes import descendants, kill_ranks, kill_workers
+from tests.orchestrator.processes import kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
 from workers.run_folder import Result, RunFolder
 from workers.storage import open_storage

@@ -11,6 +11,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from experiments.chaos.cluster import FAST_HEALTH_CHECKS
 from experiments.chaos.searches import FLEET, SEARCHES
 from orchestrator.config import RunConfig, parse_config
 from orchestrator.driver import Driver
@@ -20,7 +21,7 @@ from orchestrator.runs import open_run
 from orchestrator.search.protocol import Job
 from orchestrator.trials import INCIDENTAL_COLUMNS
 from tests.orchestrator.test_driver import Watcher, records
-from tests.orchestrator.test_gangs import FAST_HEALTH_CHECKS, node_id_of
+from tests.orchestrator.test_gangs import node_id_of
 from workers.storage import open_storage
 from workers.task import Progress
 

@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from experiments.chaos.cluster import FAST_HEALTH_CHECKS
 from orchestrator.config import RunConfig
 from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped
@@ -23,12 +24,6 @@ from workers.storage import open_storage
 from workers.task import Progress, attempt_name
 
 NUM_NODES = 4
-FAST_HEALTH_CHECKS = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 200,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 3,
-}
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 

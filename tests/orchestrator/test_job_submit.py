@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 import ray
 
+from experiments.chaos.processes import descendants
 from orchestrator.driver import Driver
 from orchestrator.journal import Journal
 from orchestrator.runs import open_run
-from tests.orchestrator.processes import descendants
 from tests.orchestrator.test_driver import Watcher
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
 from workers.checkpoint import Checkpoint

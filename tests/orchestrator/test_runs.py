@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from experiments.s3_server import S3Server
 from orchestrator import lease
 from orchestrator.errors import Superseded, UserError
 from orchestrator.journal import Journal
 from orchestrator.lease import Lease
 from orchestrator.runs import RunLock, open_run, storage_of, stored_config
 from tests.orchestrator.tiny import tiny_config
-from tests.s3_server import S3Server
 from workers.storage import LocalFolder, Storage, open_storage
 
 NEVER_S = 1000.0  # a watch that no test waits for: a driver that lives ends it by its next beat

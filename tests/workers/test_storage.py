@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from tests.s3_server import S3Server
+from experiments.s3_server import S3Server
 from workers import object_store
 from workers.object_store import ObjectStore, part_name
 from workers.storage import LocalFolder, Log, Storage, open_storage
