@@ -82,10 +82,9 @@ def check_files(
     told = [record["outcome"]["index"] for record in records if record["type"] == "told"]
     if told != list(range(len(expected))):
         findings.lost.append(f"told {told} instead of 0 to {len(expected) - 1}")
-    attempts = _attempts(records)
-    findings.repeated += _repeated(folder, attempts)
+    findings.repeated += repeated(folder)
     if resumes:
-        findings.repeated += _steps_repeated(folder, attempts)
+        findings.repeated += _steps_repeated(folder, _attempts(records))
     findings.left_over += _left_over(folder, History.fold(config, journal))
 
 
@@ -99,10 +98,10 @@ def _attempts(records: list[Record]) -> dict[int, list[tuple[str, float]]]:
     return attempts
 
 
-def _repeated(folder: RunFolder, attempts: dict[int, list[tuple[str, float]]]) -> Iterator[str]:
+def repeated(folder: RunFolder) -> Iterator[str]:
     """Jobs of which an attempt was sent off although the result of an earlier one was in storage."""
     stored = {name.removesuffix(".json") for name in folder.storage.names("results")}
-    for index, tries in attempts.items():
+    for index, tries in _attempts(Journal(folder.storage).read()).items():
         finished = [name for name, _ in tries if name in stored]
         if len(finished) < 2:
             continue
