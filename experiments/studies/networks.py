@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from models.costs import backbone_costs, conv_cost
-from models.detector_shape import DetectorShape
 from models.families import AnySpec
-from models.msnas_costs import multi_scale_costs
-from models.msnas_encoding import FEATURE_STRIDES, MultiScaleSpec
+from models.msnas_encoding import MultiScaleSpec
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -50,14 +48,14 @@ def networks(run: str) -> tuple[RunConfig, pd.DataFrame]:
 
 def search_gflops(config: RunConfig, spec: AnySpec) -> float:
     """10^9 multiply-adds of a network's encoder and RPN, and of its pyramid."""
-    coarsest, shape = FEATURE_STRIDES[-1], DetectorShape(**config.detector.model_dump())
-    height, width = config.evolution.image_size or (-(-side // coarsest) * coarsest for side in config.image_size)
     if isinstance(spec, MultiScaleSpec):
-        return multi_scale_costs(spec, shape, height, width).macs / 1e9
+        return config.search.cost(spec).macs / 1e9
+    shape = config.search.detector
+    height, width = config.evolution.image_size or config.image_size
     channels, macs = shape.pyramid_channels, backbone_costs(spec, height, width).macs
     missing = config.serial.max_stages - len(spec.stage_channels)
     for level, inner in enumerate((*spec.stage_channels, *spec.stage_channels[-1:] * missing)):
-        size = height // (4 << level), width // (4 << level)
+        size = -(-height // (4 << level)), -(-width // (4 << level))
         lateral, anchors = (
             conv_cost(inner, channels, 1, size),
             conv_cost(channels, 5 * len(shape.anchor_ratios), 1, size),
