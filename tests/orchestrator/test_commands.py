@@ -11,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from models.detector_shape import DetectorShape
+from models.msnas_zoo import MULTI_SCALE_ZOO
 from orchestrator.cli import app
 from orchestrator.commands import evaluation_config, run_config
 from orchestrator.config import RunConfig
@@ -122,6 +123,33 @@ def test_files_are_told_apart_by_what_is_in_them(tmp_path: Path, config: Path) -
 def test_a_name_stands_for_encoding_stem_and_width(tmp_path: Path, config: Path) -> None:
     start = training(tmp_path, config, architecture="resnet18").start
     assert (start.architecture, start.stem, start.base_channels) == ("BB(11,d1,d1,d1)", "resnet", 64)
+
+
+def test_a_multi_scale_network_is_trained_whatever_family_the_config_is_of(tmp_path: Path, config: Path) -> None:
+    start = training(tmp_path, config, architecture=MULTI_SCALE).start  # the config has base_channels 4
+    assert (start.architecture, start.stem) == (MULTI_SCALE, "deep")  # and a stem of its own
+    start = training(tmp_path, config, architecture="MSNAS_R18_5").start
+    assert start.spec == MULTI_SCALE_ZOO["msnas-r18-5"].spec
+    other = ["algorithm=msnas", f'start={{architecture: "{MULTI_SCALE}"}}', *SYNC]
+    multi = tmp_path / "multi.yaml"
+    multi.write_text(run_config(None, folder(tmp_path), config, other).to_yaml())
+    start = training(tmp_path, multi, architecture="resnet18").start
+    assert (start.architecture, start.stem) == ("BB(11,d1,d1,d1)", "resnet")
+
+
+def test_what_a_multi_scale_network_can_not_do_is_refused(tmp_path: Path, config: Path) -> None:
+    run, named = ("--run", tmp_path / "run"), ("--architecture", MULTI_SCALE)
+    assert "is a multi-scale network; pretrain asks for one such as resnet50" in refused(
+        "pretrain", config, *run, *named
+    )
+    line = refused("train", config, *run, *named, "start.weights=torchvision:resnet18")
+    assert "start.weights: 'torchvision:resnet18' do not fit multi-scale networks; leave it out" in line
+    assert "the nearest is msnas-r18-5" in refused("train", config, *run, "--architecture", "msnas-r18-6")
+    line = refused("train", config, *run, "--architecture", "MS(BB,4;1,2;4,4,8,8,16)")
+    assert line.startswith("--architecture: architecture 'MS(BB,4;1,2;4,4,8,8,16)', position 20: no block")
+    (tmp_path / "other.pth").write_bytes(b"")
+    assert "do not fit multi-scale networks" in refused("train", config, *run, *named, "--from", tmp_path / "other.pth")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_search_may_start_from_a_pretraining(tmp_path: Path, config: Path) -> None:
