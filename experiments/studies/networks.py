@@ -16,7 +16,7 @@ from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.journal import Journal
-from orchestrator.runs import stored_config
+from orchestrator.runs import storage_of, stored_config
 from workers.run_folder import RunFolder
 
 COLUMNS = ("index", "role", "generation", "architecture", "gflops", "score")
@@ -35,7 +35,7 @@ def networks(run: str) -> tuple[RunConfig, pd.DataFrame]:
     Raises:
         UserError: if there is no such run, or its journal is damaged.
     """
-    folder = RunFolder(run)
+    folder = RunFolder(storage_of(run))
     config = stored_config(folder)
     state = History.fold(config, Journal(folder.storage)).state
     rows = [
@@ -56,11 +56,9 @@ def search_gflops(config: RunConfig, spec: AnySpec) -> float:
     missing = config.serial.max_stages - len(spec.stage_channels)
     for level, inner in enumerate((*spec.stage_channels, *spec.stage_channels[-1:] * missing)):
         size = -(-height // (4 << level)), -(-width // (4 << level))
-        lateral, anchors = (
-            conv_cost(inner, channels, 1, size),
-            conv_cost(channels, 5 * len(shape.anchor_ratios), 1, size),
-        )
-        macs += (lateral + conv_cost(channels, channels, 3, size) * 2 + anchors).macs  # the RPN's is the second one
+        pyramid = (inner, channels, 1), (channels, channels, 3)
+        rpn = (channels, channels, 3), (channels, 5 * len(shape.anchor_ratios), 1)
+        macs += sum(conv_cost(*convolution, size).macs for convolution in (*pyramid, *rpn))
     return macs / 1e9
 
 
