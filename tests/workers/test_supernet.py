@@ -3,10 +3,8 @@
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,8 +14,6 @@ from models.msnas import inherit_path
 from models.msnas_encoding import FPN_HEADS, MultiScale, MultiScaleSpec, meets_equation_7
 from tests.workers.test_checkpoint import Interruption, MemoryStore
 from tests.workers.test_detection import outputs
-from tests.workers.test_world import settings_of, trained
-from workers.data import open_detection_data
 from workers.data.interface import DetectionData
 from workers.detection import prepare_detector, train_detector
 from workers.evaluation import SCORE, evaluate
@@ -30,9 +26,6 @@ Train = Callable[..., TrainingResult]
 
 START = MultiScale.parse("MS(BB,4;1,2,2,0.5,1,2;4,8,8,16,16)")
 SAMPLE = MultiScale.parse("MS(BB,4;2,1,2,0.5,2,0.5;8,8,8,16,16)")
-UNREAD = MultiScale.parse("MS(BB,4;1,2,2,0.5,1,2;4,4,8,8,8)")
-"""No head reads its last block."""
-
 STEADY = TrainingSettings(iterations=2, batch_size=8, lr_schedule="step", lr_drops=(), warmup_steps=0)
 """A rate that does not depend on how many steps there are."""
 
@@ -170,31 +163,3 @@ def test_weights_that_lack_the_path_are_refused(
         )
     with pytest.raises(ValueError, match=r"weights: they are of MS\(.*, which BB\(1,d1,d1\) can't take"):
         prepare_detector(make_task(), data=shapes, detector=detector, max_stages=4, parent=plain.weights)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", [(KIND, START), ("train_detector", UNREAD)], ids=["super-net", "path"])
-def test_two_ranks_give_a_super_net_and_a_path_with_an_unread_end_the_losses_of_one(
-    task: tuple[str, MultiScale], detector: DetectorSettings, make_task: MakeTask, tmp_path: Path
-) -> None:
-    headed = detector.model_copy(update={"head_convolutions": 1, "head_convolution_channels": 8})
-    settings = settings_of(tmp_path, headed, 2)
-    training = TrainingSettings(iterations=4, batch_size=16, normalization="sync", lr=0.02, warmup_steps=0)
-    given = make_task(kind=task[0], spec=MultiScaleSpec(task[1]), training=training)
-    watcher = Interruption()
-    alone = train_detector(
-        given,
-        data=open_detection_data(settings.data),
-        detector=headed,
-        max_stages=settings.max_stages,
-        paths=Paths.of(given, settings.utilization),
-        on_progress=watcher.on_progress,
-    )
-    one = [progress.loss for progress in watcher.told if progress.phase == "training"]
-    two, metrics, state = trained(given, settings)
-    assert len(one) == len(two) == 4
-    # Sums of float32 in another order: a step's error grows with the steps after it.
-    np.testing.assert_allclose(two, one, rtol=2e-3)
-    assert metrics.keys() == alone.metrics.keys()
-    for name, tensor in unpack(alone.weights)[0].items():
-        np.testing.assert_allclose(state[name], tensor, rtol=0.02, atol=2e-3, err_msg=name)

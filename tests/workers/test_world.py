@@ -10,6 +10,7 @@ import pytest
 
 from models.architecture import Architecture, NetworkSpec
 from models.blob import unpack
+from models.msnas_encoding import MultiScale, MultiScaleSpec
 from workers.checkpoint import Checkpoint
 from workers.data import open_detection_data
 from workers.detection import train_detector
@@ -96,7 +97,29 @@ def test_four_ranks_give_the_losses_of_one(
         {"epochs": NUM_STEPS, "batch_size": 16, "normalization": normalization, "lr": 0.02, "warmup_steps": 0}
     )
     spec = NetworkSpec.fresh(Architecture.parse("BB(1,d1,d1)"), "deep", 8)
-    task = make_task(kind=kind, spec=spec, training=training)
+    compare(make_task(kind=kind, spec=spec, training=training), one_and_four)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("train_supernet", "MS(BB,4;1,2,2,0.5,1,2;4,8,8,16,16)"),
+        ("train_detector", "MS(BB,4;1,2,2,0.5,1,2;4,4,8,8,8)"),  # whose last block no head reads
+    ],
+)
+def test_four_ranks_give_the_losses_of_one_where_steps_leave_parameters_out(
+    kind: str, text: str, make_task: Callable[..., Task], one_and_four: list[tuple[Ranks, NodeSettings]]
+) -> None:
+    training = TrainingSettings.model_validate(
+        {"iterations": NUM_STEPS, "batch_size": 16, "normalization": "sync", "lr": 0.02, "warmup_steps": 0}
+    )
+    spec = MultiScaleSpec(MultiScale.parse(text), "deep")
+    compare(make_task(kind=kind, spec=spec, training=training), one_and_four)
+
+
+def compare(task: Task, one_and_four: list[tuple[Ranks, NodeSettings]]) -> None:
+    """Train on one rank, and on four."""
     (one, metrics, state), (four, shared_metrics, shared_state) = (trained(task, *each) for each in one_and_four)
     assert len(one) == len(four) == NUM_STEPS
     # Sums of float32 in another order: a step's error grows with the steps after it.
