@@ -18,14 +18,12 @@ from models.msnas_encoding import MultiScale, MultiScaleSpec, SearchSpace
 from orchestrator.config import RunConfig
 from orchestrator.config_files import parse_config
 from orchestrator.console import status_table, summary_table
-from orchestrator.driver import Driver
 from orchestrator.history import History
 from orchestrator.journal import Journal
-from orchestrator.runs import open_run
 from orchestrator.search.protocol import live_weights
 from orchestrator.sources import best_of_run
-from tests.orchestrator.processes import kill_ranks
-from tests.orchestrator.test_driver import Watcher, records
+from tests.orchestrator.held_trainers import HeldTraining, first_step, held
+from tests.orchestrator.test_driver import HELD, Watcher, records, run
 from tests.orchestrator.tiny import history_of
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
@@ -66,11 +64,6 @@ def config(**changes: Any) -> RunConfig:
     for key, change in changes.items():
         values[key] = values[key] | change if isinstance(change, dict) else change
     return parse_config(values, "test")
-
-
-def run(given: RunConfig, path: Path, watcher: Watcher | None = None) -> str:
-    folder, changed = open_run(given, open_storage(path))
-    return Driver(given, folder, watcher or Watcher()).run(changed)
 
 
 @pytest.fixture(scope="module")
@@ -121,25 +114,19 @@ def test_the_tables_of_a_search_can_be_printed_at_every_moment(undisturbed: Path
         assert len(printed.getvalue().splitlines()) >= len(history.trials.rows)
 
 
-def test_one_worker_interrupted_stopped_and_bereft_of_its_ranks_gives_the_history_of_two(
-    undisturbed: Path, tmp_path: Path
-) -> None:
-    path, folder, kills = tmp_path / "run", RunFolder(tmp_path / "run"), []
-    given = config(fleet={"num_workers": 1})
+def test_one_worker_that_is_interrupted_and_stopped_gives_the_history_of_two(undisturbed: Path, tmp_path: Path) -> None:
+    path, given = tmp_path / "run", config(fleet={"num_workers": 1})
 
     def interrupt(roles: set[str]) -> None:
-        if "supernet" in roles:
+        if held(path, 0).exists():  # within the super-net's training
             raise KeyboardInterrupt
 
-    def kill_once(roles: set[str]) -> None:
-        if "candidate" in roles and not any(kills):
-            kills.append(kill_ranks())
-
     with pytest.raises(KeyboardInterrupt):
-        run(given, path, Watcher(on_training=interrupt))
-    first = Watcher(on_told=lambda index: folder.request_stop() if index == 1 else None, on_training=kill_once)
-    assert run(given, path, first) == "stopped as asked"
-    assert 1 < len(first.told_indices) < 9
+        run(given, path, Watcher(on_working=interrupt), HELD)
+    stop = Watcher(on_told=lambda index: RunFolder(path).request_stop() if index == 1 else None)
+    assert run(given, path, stop, HELD) == "stopped as asked"
+    assert first_step(path, 0, 1) == HeldTraining.before_step
+    assert 1 < len(stop.told_indices) < 9
     assert run(given, path) == "the search is complete"
     pd.testing.assert_frame_equal(history_of(path), history_of(undisturbed), check_exact=True)
 
