@@ -9,11 +9,11 @@ RUN ?= runs/shapes
 install: $(VENV)/installed
 
 # The stamp is touched last: an installation that was cut off is done again.
-$(VENV)/installed: pyproject.toml constraints.txt tests/s3_server.txt
+$(VENV)/installed: pyproject.toml constraints.txt experiments/s3_server.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(PYTHON) -m venv $(VENV)/s3-server
-	$(VENV)/s3-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/s3_server.txt
+	$(VENV)/s3-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement experiments/s3_server.txt
 	touch $@
 
 search: install

@@ -81,9 +81,12 @@ def main() -> None:
     given = given_file(config)
     results = train_control(config, jobs, folder.read_weights(given) if given else None)
     start = next(result for job, result in results if job.role == "start")
-    epochs = sum(config.recipe(job.recipe).epochs for job in jobs if job.kind != "pretrain")
+    recipes = [config.recipe(job.recipe) for job in jobs if job.kind != "pretrain"]
+    length = f"{sum(recipe.epochs or 0 for recipe in recipes)} detector epochs"
+    if iterations := sum(recipe.iterations or 0 for recipe in recipes):
+        length += f" and {iterations} iterations"
     best = state.population[state.best_overall.index]
-    print(f"lineage of the best: {' -> '.join(f'#{job.index} {job.role}' for job in jobs)}, {epochs} detector epochs")
+    print(f"lineage of the best: {' -> '.join(f'#{job.index} {job.role}' for job in jobs)}, {length}")
     print(f"start    {metric} {100 * start.metrics[metric]:.2f}  {config.start.architecture}")
     print(f"control  {metric} {100 * results[-1][1].metrics[metric]:.2f}  {config.start.architecture}")
     print(

@@ -1,4 +1,4 @@
-"""The table of docs/zoo.md: what the named networks cost, beside what has been published.
+"""The tables of docs/zoo.md: what the named networks cost, beside what has been published.
 
     python -m experiments.zoo_table
 
@@ -7,6 +7,7 @@ Invariant: the page holds exactly what this prints; a test compares them.
 
 from models.architecture import NetworkSpec
 from models.costs import Costs, backbone_costs
+from models.msnas_zoo import MULTI_SCALE_ZOO
 from models.zoo import ZOO
 
 SIDE = 224
@@ -40,6 +41,13 @@ def encodings() -> str:
     return "\n".join(lines)
 
 
+def multi_scale_encodings() -> str:
+    """Markdown, a row for each multi-scale network: its encoding."""
+    lines = ["| name | encoding |", "| --- | --- |"]
+    lines += [f"| `{name}` | `{network.architecture}` |" for name, network in MULTI_SCALE_ZOO.items()]
+    return "\n".join(lines)
+
+
 def _costs(spec: NetworkSpec) -> Costs:
     return backbone_costs(spec, SIDE, SIDE, num_classes=NUM_CLASSES)
 
@@ -53,4 +61,4 @@ def _millions(costs: Costs) -> str:
 
 
 if __name__ == "__main__":
-    print(encodings(), table(), sep="\n\n")
+    print(encodings(), multi_scale_encodings(), table(), sep="\n\n")

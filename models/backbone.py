@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture, NetworkSpec
 from models.blocks import DeepStem, ResNetStem, make_block
+from models.families import as_spec
 from models.subnets import Subnet
 from models.wording import one_line
-from models.zoo import read_architecture, stem_of
 
 
 class Backbone(nn.Module):
@@ -81,20 +81,10 @@ def build_backbone(
         ValueError: for a malformed encoding or unknown name, an unknown stem or normalisation, or base channels that
             XB can't use.
     """
-    return Backbone(as_spec(architecture, stem, base_channels), normalization)
-
-
-def as_spec(
-    architecture: Architecture | NetworkSpec | str, stem: str | None = None, base_channels: int = 64
-) -> NetworkSpec:
-    """The spec itself, or the fresh build's spec of an encoding or a name; without a stem, with its own."""
-    if isinstance(architecture, NetworkSpec):
-        return architecture
-    if stem is None:
-        stem = stem_of(str(architecture))
-    if isinstance(architecture, str):
-        architecture = read_architecture(architecture)
-    return NetworkSpec.fresh(architecture, stem, base_channels)
+    spec = as_spec(architecture, stem, base_channels)
+    if not isinstance(spec, NetworkSpec):
+        raise ValueError(f"architecture: {spec.architecture} is a multi-scale network; build a MultiScaleEncoder of it")
+    return Backbone(spec, normalization)
 
 
 _TORCHVISION_STEM = {"conv1": "stem.conv", "bn1": "stem.norm"}

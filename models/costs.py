@@ -118,10 +118,14 @@ def detector_parameters(spec: NetworkSpec, shape: DetectorShape, num_classes: in
     smooth = conv_cost(channels, channels, 3, nowhere, bias=True)
     rpn = smooth + conv_cost(channels, 5 * len(shape.anchor_ratios), 1, nowhere, bias=True)
     pyramid = (conv_cost(inner, channels, 1, nowhere, bias=True) + smooth for inner in (*spec.stage_channels, *padding))
-    heads = _heads(shape, num_classes + 1, agnostic=False)
+    return backbone_costs(spec, 0, 0).parameters + sum(pyramid, rpn + heads_cost(shape, num_classes)).parameters
+
+
+def heads_cost(shape: DetectorShape, num_classes: int) -> Cost:
+    """The parameters of a detector's heads, which read features of `shape.pyramid_channels` channels."""
     if shape.kind == CASCADE_RCNN:
-        heads = _heads(shape, num_classes + 1, agnostic=True) * NUM_CASCADE_STAGES
-    return backbone_costs(spec, 0, 0).parameters + sum(pyramid, rpn + heads).parameters
+        return _heads(shape, num_classes + 1, agnostic=True) * NUM_CASCADE_STAGES
+    return _heads(shape, num_classes + 1, agnostic=False)
 
 
 def _heads(shape: DetectorShape, num_labels: int, *, agnostic: bool) -> Cost:

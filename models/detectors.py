@@ -18,10 +18,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from models.backbone import Backbone, as_spec
+from models.backbone import Backbone
 from models.cascade import CascadeHeads, build_cascade
 from models.detector_shape import CASCADE_RCNN, FASTER_RCNN, DetectorShape
-from models.families import AnyArchitecture, AnySpec, as_multi_scale
+from models.families import AnyArchitecture, AnySpec, as_spec
 from models.msnas import GroupRPNHead, MultiScaleEncoder, MultiScaleFeatures
 from models.msnas_encoding import FEATURE_STRIDES, NUM_GROUPS, MultiScale, MultiScaleSpec
 from models.pyramid import Pyramid
@@ -115,8 +115,8 @@ def build_detector(
             itself.
         num_classes: foreground classes; their labels are 1 to `num_classes`, 0 is the background.
         max_stages: pyramid levels, the most stages a backbone may come to have (6: P2 to P7).
-        stem: ``deep`` or ``resnet``; None is a name's own, else ``deep``.
-        base_channels: 64 in the paper.
+        stem: ``deep`` or ``resnet``; None is a name's own, else ``deep``, of a multi-scale network ``resnet``.
+        base_channels: 64 in the paper; a multi-scale network says its channels itself.
         normalization: of the backbone and of the box head's convolutions: ``batch``, ``sync``, ``frozen`` or ``group``.
         bfloat16: compute backbone and pyramid in bfloat16; proposals, heads and boxes stay in float32.
         supernet: of a multi-scale network, whether to build the super-net of all paths; `choose_path` says which one
@@ -125,9 +125,8 @@ def build_detector(
 
     Returns:
         torchvision's `FasterRCNN`; its ``backbone`` is a `Pyramid`, or `MultiScaleFeatures` of a multi-scale network;
-        its ``roi_heads`` are `CascadeHeads` where the
-        kind is a cascade. Images are lists of [3, H, W] in [0, 1], already resized; targets and detections are
-        torchvision's, in the images' own pixels.
+        its ``roi_heads`` are `CascadeHeads` where the kind is a cascade. Images are lists of [3, H, W] in [0, 1],
+        already resized; targets and detections are torchvision's, in the images' own pixels.
 
     Raises:
         ValueError: for a malformed encoding, too few levels, an unknown kind, or fewer than one class.
@@ -138,10 +137,7 @@ def build_detector(
     if fields.kind not in HEADS:
         raise ValueError(f"kind: {fields.kind!r} is none of {', '.join(HEADS)}")
     num_ratios = len(fields.anchor_ratios)
-    spec: AnySpec | None = as_multi_scale(architecture, stem)
-    if spec is None:
-        assert not isinstance(architecture, MultiScale | MultiScaleSpec)
-        spec = as_spec(architecture, stem, base_channels)
+    spec = as_spec(architecture, stem, base_channels)
     backbone: nn.Module
     rpn_head: nn.Module
     if isinstance(spec, MultiScaleSpec):

@@ -1,9 +1,10 @@
 """Networks as files for elsewhere: safetensors, `torch.export` programs, and ONNX.
 
 A program takes images of any size, or of one that is asked for. That of a backbone: float32 ``images`` [B, 3, H, W],
-normalised with the ``image_mean`` and ``image_std`` of its metadata -> ``stage1``, ``stage2``, ...; that of a detector:
-one float32 ``image`` [3, H, W] in [0, 1], resized as for training -> ``boxes`` [D, 4] in the image's pixels, ``labels``
-int64 [D], ``scores`` [D] and perhaps ``masks`` [D, 1, M, M], each within its box.
+normalised with the ``image_mean`` and ``image_std`` of its metadata -> ``stage1``, ``stage2``, ...; that of a
+multi-scale encoder fills them up with zeros to multiples of 64 and gives ``0`` to ``4``, the feature of each group of
+objects; that of a detector: one float32 ``image`` [3, H, W] in [0, 1], resized as for training -> ``boxes`` [D, 4] in
+the image's pixels, ``labels`` int64 [D], ``scores`` [D] and perhaps ``masks`` [D, 1, M, M], each within its box.
 
 ONNX files have opset 20. They are made from the program of `torch.export` by torch's exporter of today
 (``dynamo=True``), which knows torchvision's ``nms`` and ``roi_align``; the older one, which traces TorchScript, is
@@ -20,12 +21,16 @@ from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 from torch.fx.experimental.dynamic_spec import ParamsSpec, ShapeVar, TensorSpec
 
 from models.detector_shape import MAX_SIDE
+from models.families import AnySpec
+from models.msnas import MultiScaleEncoder
+from models.msnas_encoding import NUM_GROUPS, MultiScaleSpec
 from models.portable import Portable
-from models.traceable import TraceableDetector, traceable_torchvision
+from models.traceable import PaddedEncoder, TraceableDetector, traceable_torchvision
 
 Format = Literal["safetensors", "torch-export", "onnx"]
 Part = Literal["backbone", "detector"]
@@ -89,7 +94,9 @@ def export(
 
 def backbone_program(network: Portable, size: tuple[int, int] | None = None) -> ExportedProgram:
     """The program of a backbone, for batches and images of any size, or of one size (height, width)."""
-    backbone = network.build_backbone().requires_grad_(False)
+    backbone: nn.Module = network.build_backbone().requires_grad_(False)
+    if isinstance(backbone, MultiScaleEncoder):
+        backbone = PaddedEncoder(backbone)
     height, width = size or _EXAMPLE_SIDES
     shape = [ShapeVar("batch", min=1), 3, *(_sides() if size is None else (None, None))]
     return torch.export.export(
@@ -126,7 +133,7 @@ def _torch_file(program: ExportedProgram, network: Portable) -> bytes:
 def _onnx_file(program: ExportedProgram, network: Portable) -> bytes:
     card = network.card
     if card is None:
-        names = [f"stage{number}" for number in range(1, network.spec.architecture.num_stages + 1)]
+        names = _features(network.spec)
     else:
         names = ["boxes", "labels", "scores", *(["masks"] if card.shape.mask else [])]
     made = torch.onnx.export(program, (), dynamo=True, opset_version=ONNX_OPSET, output_names=names, verbose=False)
@@ -137,6 +144,13 @@ def _onnx_file(program: ExportedProgram, network: Portable) -> bytes:
         model.metadata_props.add(key=key, value=text)
     data: bytes = model.SerializeToString()
     return data
+
+
+def _features(spec: AnySpec) -> list[str]:
+    """The names of what a backbone gives."""
+    if isinstance(spec, MultiScaleSpec):
+        return [str(group) for group in range(NUM_GROUPS)]
+    return [f"stage{number}" for number in range(1, spec.architecture.num_stages + 1)]
 
 
 def _name_sizes(graph: Any) -> None:

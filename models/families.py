@@ -12,16 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from models import zoo
+from models import costs, zoo
 from models.architecture import Architecture, NetworkSpec
 from models.costs import Cost, backbone_costs
 from models.detector_shape import DetectorShape
-from models.msnas_costs import multi_scale_costs
+from models.msnas_costs import multi_scale_costs, multi_scale_detector_parameters
 from models.msnas_encoding import FEATURE_STRIDES, PREFIX, MultiScale, MultiScaleSpec
-from models.msnas_zoo import MULTI_SCALE_ZOO
+from models.msnas_zoo import MULTI_SCALE_ZOO, MultiScaleNetwork
+from models.zoo import ZOO, ZooNetwork
 
 AnyArchitecture = Architecture | MultiScale
 AnySpec = NetworkSpec | MultiScaleSpec
+
+BASE_CHANNELS = 64
+"""Of an SP-NAS backbone's stem, as in the paper."""
 
 _PLAIN = DetectorShape()
 
@@ -46,7 +50,7 @@ class CostPart:
 
 def is_multi_scale(text: str) -> bool:
     """Whether a text is written as a `MultiScale`."""
-    return text.startswith(f"{PREFIX}(")
+    return text == PREFIX or text.startswith(f"{PREFIX}(")
 
 
 def parse_architecture(text: str) -> AnyArchitecture:
@@ -56,7 +60,7 @@ def parse_architecture(text: str) -> AnyArchitecture:
 
 def spec_from_dict(values: Mapping[str, Any]) -> AnySpec:
     """The spec of any family from its `to_dict`; raises ValueError for anything else."""
-    encoding = values.get("architecture")
+    encoding = values.get("architecture") if isinstance(values, Mapping) else None
     if isinstance(encoding, str) and is_multi_scale(encoding):
         return MultiScaleSpec.from_dict(values)
     return NetworkSpec.from_dict(values)
@@ -108,22 +112,59 @@ def _padded(height: int, width: int) -> tuple[int, int]:
     return -(-height // coarsest) * coarsest, -(-width // coarsest) * coarsest
 
 
+def detector_parameters(spec: AnySpec, shape: DetectorShape, num_classes: int, max_stages: int) -> int:
+    """Trainable parameters of a whole detector; of a multi-scale network's, whatever `max_stages` says."""
+    if isinstance(spec, NetworkSpec):
+        return costs.detector_parameters(spec, shape, num_classes, max_stages)
+    return multi_scale_detector_parameters(spec, shape, num_classes)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is written as a name."""
+    return zoo.is_name(text) and not is_multi_scale(text)
+
+
+def named_network(name: str) -> ZooNetwork | MultiScaleNetwork:
+    """The network of a name; raises ValueError with the nearest one, if there is none of this name."""
+    known: dict[str, ZooNetwork | MultiScaleNetwork] = {**ZOO, **MULTI_SCALE_ZOO}
+    network = known.get(zoo.plain(name))
+    if network is None:
+        raise zoo.unknown_name(name, known)
+    return network
+
+
 def read_architecture(text: str) -> AnyArchitecture:
     """The architecture of a text, an encoding or a name of any family.
 
     Raises:
         ValueError: `ArchitectureError` for a malformed encoding, or one line that names the nearest name.
     """
-    if is_multi_scale(text):
-        return MultiScale.parse(text)
-    named = MULTI_SCALE_ZOO.get(text.lower().replace("_", "-"))
-    return named.architecture if named else zoo.read_architecture(text)
+    return named_network(text).architecture if is_name(text) else parse_architecture(text)
 
 
-def as_multi_scale(architecture: AnyArchitecture | AnySpec | str, stem: str | None = None) -> MultiScaleSpec | None:
-    """The spec of a multi-scale network, its encoding or its name, or None if it is of the other family."""
-    if isinstance(architecture, str):
-        architecture = read_architecture(architecture)
-    if isinstance(architecture, MultiScale):
-        return MultiScaleSpec(architecture) if stem is None else MultiScaleSpec(architecture, stem)
-    return architecture if isinstance(architecture, MultiScaleSpec) else None
+def read_spec(text: str, stem: str | None = None, base_channels: int = BASE_CHANNELS) -> AnySpec:
+    """What a text stands for, an encoding or a name of any family.
+
+    Args:
+        text: the encoding or name.
+        stem: None is the name's own, else the family's.
+        base_channels: of an SP-NAS backbone; a multi-scale network's encoding says its own channels.
+
+    Raises:
+        ValueError: see `read_architecture`; or for a stem or channels that the network can't have.
+    """
+    architecture = read_architecture(text)
+    if isinstance(architecture, Architecture):
+        return NetworkSpec.fresh(architecture, stem or zoo.stem_of(text), base_channels)
+    if base_channels != BASE_CHANNELS:
+        raise ValueError(f"base channels: {base_channels}, but {architecture} says its channels itself; leave them out")
+    return MultiScaleSpec(architecture) if stem is None else MultiScaleSpec(architecture, stem)
+
+
+def as_spec(
+    network: AnyArchitecture | AnySpec | str, stem: str | None = None, base_channels: int = BASE_CHANNELS
+) -> AnySpec:
+    """The spec itself, or that of a fresh build of an architecture or a text; see `read_spec`."""
+    if isinstance(network, NetworkSpec | MultiScaleSpec):
+        return network
+    return read_spec(str(network), stem, base_channels)

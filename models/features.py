@@ -1,4 +1,4 @@
-"""A backbone as a list of feature maps, in the way of timm's ``features_only`` networks.
+"""A backbone or a multi-scale encoder as a list of feature maps, in the way of timm's ``features_only`` networks.
 
 Invariant: ``feature_info.channels()[i]`` and ``feature_info.reduction()[i]`` are those of entry i of what `forward`
 returns. As in timm, what is asked of a number is asked of the stage of that number, whatever the maps are.
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.backbone import Backbone
+from models.msnas import MultiScaleEncoder
 
 Stage = dict[str, int | str]
 """What is known of a stage, under timm's names: ``num_chs``, its channels; ``reduction``, its stride; ``module``, its
@@ -62,21 +63,24 @@ class FeatureInfo:
 
 
 class FeatureList(nn.Module):
-    """A backbone that returns the maps of some of its stages as a list, the finest first."""
+    """A backbone that returns the maps of some of its stages as a list, the finest first.
 
-    def __init__(self, body: Backbone, out_indices: Sequence[int] | None = None) -> None:
+    Of a multi-scale encoder the stages are the features that heads read, each once.
+    """
+
+    def __init__(self, body: Backbone | MultiScaleEncoder, out_indices: Sequence[int] | None = None) -> None:
         """Wrap a backbone, whose weights are shared.
 
         Args:
-            body: the backbone.
+            body: the backbone; a multi-scale encoder takes images whose sides are multiples of 64 only.
             out_indices: numbers of the stages, from 0, rising; None is all. Negative ones count from the last.
 
         Raises:
             ValueError: if there is no such stage, or the order is another.
         """
         super().__init__()
-        channels = body.spec.stage_channels
-        count = len(channels)
+        stages = _stages(body)
+        count = len(stages)
         wanted = list(range(count)) if out_indices is None else list(out_indices)
         if not wanted or any(not -count <= index < count for index in wanted):
             raise ValueError(f"out_indices: {wanted} are no numbers of the {count} stages; use 0 to {count - 1}")
@@ -85,13 +89,24 @@ class FeatureList(nn.Module):
             raise ValueError(f"out_indices: {wanted} do not rise")
         self.body = body
         self.out_indices = tuple(wanted)
-        stages: list[Stage] = [
-            {"num_chs": width, "reduction": 4 * 2**index, "module": f"stage{index + 1}", "index": index}
-            for index, width in enumerate(channels)
-        ]
         self.feature_info = FeatureInfo(stages, wanted)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, ceil(H / reduction), ceil(W / reduction)] per map."""
         features = self.body(images)
         return [features[name] for name in self.feature_info.module_name()]
+
+
+def _stages(body: Backbone | MultiScaleEncoder) -> list[Stage]:
+    if isinstance(body, Backbone):
+        widths, strides = body.spec.stage_channels, [4 * 2**index for index in range(len(body.spec.stage_channels))]
+        names = [f"stage{number}" for number in range(1, len(widths) + 1)]
+    else:
+        heads = body.spec.architecture.heads
+        strides = sorted(set(heads))
+        widths = (body.spec.architecture.out_channels,) * len(strides)
+        names = [str(heads.index(stride)) for stride in strides]
+    return [
+        {"num_chs": width, "reduction": stride, "module": name, "index": index}
+        for index, (width, stride, name) in enumerate(zip(widths, strides, names, strict=True))
+    ]

@@ -41,7 +41,8 @@ class _UpsampledConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, 2 H, 2 W]."""
-        return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        height, width = x.shape[-2:]
+        return super().forward(functional.interpolate(x, size=(2 * height, 2 * width), mode="nearest"))
 
 
 def make_operator(block: str, shape: BlockShape, stride: float, normalization: str) -> nn.Module:

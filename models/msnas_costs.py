@@ -9,12 +9,12 @@ Invariant: the multiply-adds equal half of what torch's `FlopCounterMode` counts
 head, and the parameters are the modules' own. Where groups read one feature, the RPN's shared convolution runs once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from models.costs import Cost, Size, block_cost, conv_cost, norm_cost, stem_cost
+from models.costs import Cost, Size, block_cost, conv_cost, heads_cost, norm_cost, stem_cost
 from models.detector_shape import DetectorShape
-from models.msnas_encoding import FEATURE_STRIDES, MultiScaleSpec, mixed_block_shape
+from models.msnas_encoding import FEATURE_STRIDES, STRIDES, MultiScaleSpec, mixed_block_shape
 
 COUNTED_SIZE = (832, 1280)
 """Height and width at which the paper counts (section 4.1)."""
@@ -92,3 +92,29 @@ def multi_scale_costs(
     for stride in network.heads:
         rpn += conv_cost(hidden, 5 * len(shape.anchor_ratios), 1, size(stride), bias=True)
     return MultiScaleCosts(stem=stem, blocks=tuple(blocks), laterals=laterals, rpn=rpn)
+
+
+def multi_scale_detector_parameters(
+    spec: MultiScaleSpec, shape: DetectorShape, num_classes: int, *, supernet: bool = False
+) -> int:
+    """Trainable parameters of a whole detector: encoder, RPN and heads.
+
+    Args:
+        spec: the network.
+        shape: of the detector.
+        num_classes: foreground classes.
+        supernet: whether to count the super-net that the network is a path of.
+    """
+    network, coarsest = spec.architecture, FEATURE_STRIDES[-1]
+    costs = multi_scale_costs(spec, shape, coarsest, coarsest)
+    encoder = costs.encoder
+    if supernet:
+        blocks = (
+            block_cost(network.block, mixed_block_shape(network.block, network.channels, index, stride), (0, 0), (0, 0))
+            for index in range(network.num_blocks)
+            for stride in (STRIDES if index else STRIDES[1:])
+        )
+        lateral = conv_cost(network.out_channels, network.out_channels, 1, (0, 0)) + norm_cost(network.out_channels)
+        encoder = sum(blocks, costs.stem + lateral * (network.num_blocks - 1))
+    heads = heads_cost(replace(shape, pyramid_channels=network.out_channels), num_classes)
+    return (encoder + costs.rpn + heads).parameters

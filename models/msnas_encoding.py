@@ -129,6 +129,11 @@ class MultiScale:
         last = {stride: index for index, stride in enumerate(self.feature_strides)}
         return tuple(last[stride] for stride in self.heads)
 
+    @property
+    def reads_last_block(self) -> bool:
+        """Whether a head reads the last block; else those after the last one that is read learn nothing."""
+        return max(self.head_blocks) == self.num_blocks - 1
+
 
 def feature_strides(strides: tuple[float, ...]) -> tuple[int, ...]:
     """The stride of every block's output, after a stem that gives 1/4.

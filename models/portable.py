@@ -1,8 +1,9 @@
 """Networks that can be taken elsewhere: weights with all that it takes to build them again.
 
 A portable file is a safetensors file (see `models.blob`). Its metadata are JSON texts: ``spec``, the backbone's
-`NetworkSpec`; of a detector ``classes``, the names of the labels 1, 2, ..., and ``detector``, the number of pyramid
-levels and the `DetectorShape`; and ``image_mean`` and ``image_std`` of the images, where they are known.
+`NetworkSpec` or the multi-scale encoder's `MultiScaleSpec`; of a detector ``classes``, the names of the labels 1, 2,
+..., and ``detector``, the number of pyramid levels and the `DetectorShape`; and ``image_mean`` and ``image_std`` of the
+images, where they are known.
 
 Invariant: what `Portable.of_blob` has read can be built; whatever else a file holds is refused in one line.
 """
@@ -22,7 +23,9 @@ from models.blob import pack, unpack
 from models.detector_card import DetectorCard, read_object
 from models.detector_shape import BODY
 from models.detectors import build_detector
+from models.families import AnySpec, spec_from_dict
 from models.inheritance import load_weights
+from models.msnas import MultiScaleEncoder, inherit_path
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -31,6 +34,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class Portable:
     """A backbone or a detector: what it is, and its weights.
 
+    A multi-scale encoder counts as a backbone.
+
     Attributes:
         spec: of the backbone.
         state: its state dict; a detector's if there is a card.
@@ -38,19 +43,20 @@ class Portable:
         notes: further metadata, such as where the weights come from.
     """
 
-    spec: NetworkSpec
+    spec: AnySpec
     state: Mapping[str, Tensor]
     card: DetectorCard | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_blob(cls, data: bytes, card: DetectorCard | None = None) -> "Portable":
+    def of_blob(cls, data: bytes, card: DetectorCard | None = None, spec: AnySpec | None = None) -> "Portable":
         """Read a file's bytes.
 
         Args:
             data: of a portable file, or of any weights that a search has stored.
             card: for a detector's weights that have none, as an older version has stored them; without it, they are
                 taken for the backbone's alone.
+            spec: a path of the super-net that the weights are of, in place of the one that they name.
 
         Raises:
             ValueError: if it is no such file, or its metadata don't belong to its weights.
@@ -58,7 +64,9 @@ class Portable:
         state, metadata = unpack(data)
         if "spec" not in metadata:
             raise ValueError("weights: the metadata have no spec; these are weights of another program")
-        spec = NetworkSpec.from_dict(read_object(metadata, "spec"))
+        spec = spec or spec_from_dict(read_object(metadata, "spec"))
+        if not isinstance(spec, NetworkSpec):
+            state = inherit_path(state, spec.architecture)
         if not any(key.startswith(BODY) for key in state):
             return cls(spec=spec, state=state, notes=_notes(metadata))
         if "detector" in metadata:
@@ -98,14 +106,14 @@ class Portable:
         images = {key: text for key, text in self.card.metadata.items() if key.startswith("image_")}
         return Portable(spec=self.spec, state=_body(self.state), notes={**self.notes, **images})
 
-    def build_backbone(self) -> Backbone:
+    def build_backbone(self) -> Backbone | MultiScaleEncoder:
         """The backbone with these weights, in evaluation mode.
 
         Raises:
             ValueError: if they are not its weights.
         """
         alone = self.backbone()
-        return _built(lambda: Backbone(self.spec, alone.normalization), alone.state)
+        return _built(lambda: backbone_of(self.spec, alone.normalization), alone.state)
 
     def build_detector(self) -> FasterRCNN:
         """The detector with these weights, in evaluation mode.
@@ -125,6 +133,13 @@ class Portable:
             ),
             self.state,
         )
+
+
+def backbone_of(spec: AnySpec, normalization: str = "batch") -> Backbone | MultiScaleEncoder:
+    """The backbone of a spec, or its multi-scale encoder, with fresh weights."""
+    if isinstance(spec, NetworkSpec):
+        return Backbone(spec, normalization)
+    return MultiScaleEncoder(spec, normalization)
 
 
 def _body(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,9 +24,8 @@ from torchvision.ops import MultiScaleRoIAlign, nms, roi_align
 from torchvision.ops import boxes as box_ops
 
 from models.detector_shape import MAX_SIDE
-
-SIZE_DIVISOR = 32
-"""Images are padded to multiples of this, as torchvision's transform does."""
+from models.msnas import MultiScaleEncoder
+from models.msnas_encoding import FEATURE_STRIDES
 
 
 class TraceableDetector(nn.Module):
@@ -44,6 +43,7 @@ class TraceableDetector(nn.Module):
                 if isinstance(child, MultiScaleRoIAlign):
                     setattr(module, name, _TraceableRoIAlign(child))
         self.backbone, self.rpn, self.roi_heads = detector.backbone, detector.rpn, detector.roi_heads
+        self.divisor: int = detector.transform.size_divisible
         self.register_buffer("mean", torch.tensor(detector.transform.image_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.transform.image_std).view(-1, 1, 1), persistent=False)
 
@@ -58,9 +58,7 @@ class TraceableDetector(nn.Module):
             of a detector with masks ``masks`` [D, 1, M, M], probabilities within each box.
         """
         height, width = image.shape[-2:]
-        rows, columns = _tiles(height), _tiles(width)
-        padding = (0, columns * SIZE_DIVISOR - width, 0, rows * SIZE_DIVISOR - height)
-        padded = functional.pad((image - self.mean) / self.std, padding)[None]
+        padded = _padded(((image - self.mean) / self.std)[None], self.divisor)
         sizes = [(height, width)]
         features = self.backbone(padded)
         proposals, _ = self.rpn(ImageList(padded, sizes), features)
@@ -69,17 +67,38 @@ class TraceableDetector(nn.Module):
         return found
 
 
-def _tiles(side: int) -> int:
-    """How many times 32 pixels a side is padded to; of a side that a tracer does not know, as a size of its own.
+class PaddedEncoder(nn.Module):
+    """A multi-scale encoder for images of any size: zeros fill them up, at the right and below, to multiples of 64."""
+
+    def __init__(self, encoder: MultiScaleEncoder) -> None:
+        """Wrap an encoder, whose weights are shared."""
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W], normalised -> what the encoder gives for the images filled up."""
+        features: dict[str, Tensor] = self.encoder(_padded(images, FEATURE_STRIDES[-1]))
+        return features
+
+
+def _padded(images: Tensor, divisor: int) -> Tensor:
+    """Images with zeros at the right and below, so that their sides are multiples of a number."""
+    height, width = images.shape[-2:]
+    rows, columns = _tiles(height, divisor), _tiles(width, divisor)
+    return functional.pad(images, (0, columns * divisor - width, 0, rows * divisor - height))
+
+
+def _tiles(side: int, divisor: int) -> int:
+    """How many times the divisor a side is padded to; of a side that a tracer does not know, as a size of its own.
 
     Every later size follows from this one. As a formula of the image's side it would grow from level to level, and a
     tracer would have to prove, slowly, of each formula that it is positive, or not 1.
     """
-    count = (side + SIZE_DIVISOR - 1) // SIZE_DIVISOR
+    count = (side + divisor - 1) // divisor
     if isinstance(side, torch.SymInt):
         count = torch.scalar_tensor(count, dtype=torch.int64).item()  # a SymInt again
         torch._check(count >= 1)
-        torch._check(count <= MAX_SIDE // SIZE_DIVISOR)
+        torch._check(count <= MAX_SIDE // divisor)
     return count
 
 

@@ -9,6 +9,7 @@ Invariant: a name stands for one encoding and one stem; underscores in it are as
 """
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models.architecture import BLOCK_TYPES, Architecture, NetworkSpec
@@ -83,16 +84,26 @@ def zoo_network(name: str) -> ZooNetwork:
     Raises:
         ValueError: one line with the nearest name, if there is none of this name.
     """
-    text = name.lower().replace("_", "-")
-    network = ZOO.get(text)
+    network = ZOO.get(plain(name))
     if network is None:
-        longer = [known for known in ZOO if known.startswith(text)]
-        (nearest,) = difflib.get_close_matches(text[:MAX_VALUE], longer or ZOO, n=1, cutoff=0.0)
-        raise ValueError(
-            f"architecture {brief(name)}: neither an encoding such as BNB(111,d111,d11111,d11) nor a known name; "
-            f"the nearest is {nearest} (`spnas arch` lists them all)"
-        )
+        raise unknown_name(name, ZOO)
     return network
+
+
+def plain(name: str) -> str:
+    """A name as the zoo has it, if it has it."""
+    return name.lower().replace("_", "-")
+
+
+def unknown_name(name: str, known: Iterable[str]) -> ValueError:
+    """The error for what is none of these names: one line with the nearest."""
+    text, names = plain(name), list(known)
+    longer = [other for other in names if other.startswith(text)]
+    (nearest,) = difflib.get_close_matches(text[:MAX_VALUE], longer or names, n=1, cutoff=0.0)
+    return ValueError(
+        f"architecture {brief(name)}: neither an encoding such as BNB(111,d111,d11111,d11) nor a known name; "
+        f"the nearest is {nearest} (`spnas arch` lists them all)"
+    )
 
 
 def read_architecture(text: str) -> Architecture:
@@ -106,5 +117,5 @@ def read_architecture(text: str) -> Architecture:
 
 def stem_of(text: str) -> str:
     """The stem that belongs to a text: a known name's own, and the paper's for anything else."""
-    network = ZOO.get(text.lower().replace("_", "-"))
+    network = ZOO.get(plain(text))
     return network.stem if network else DEFAULT_STEM

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from orchestrator.config import RunConfig
-from orchestrator.console import closing, make_console
+from orchestrator.console import closing
 from orchestrator.driver import Driver
 from orchestrator.environment import advice, check_environment
 from orchestrator.errors import UserError
@@ -20,6 +20,7 @@ from orchestrator.metrics import MetricsObserver
 from orchestrator.observers import Observers
 from orchestrator.recorders.recording import RecordingObserver, check_recorders, make_recorders
 from orchestrator.runs import RunLock, open_run, storage_of
+from orchestrator.terminal import make_console
 from orchestrator.termination import advice as advice_on_stopping
 from orchestrator.termination import note_termination
 from workers.run_folder import RunFolder

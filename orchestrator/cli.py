@@ -17,11 +17,11 @@ from typing import Annotated, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from models.architecture import NetworkSpec
 from models.detector_shape import MAX_SIDE
+from models.families import BASE_CHANNELS, read_spec
 from models.wording import one_line
-from models.zoo import read_architecture, stem_of
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.terminal import make_console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,7 +104,7 @@ def search(config: ConfigFile, run: RunOption, source: SourceOption = None, over
     from orchestrator.carry_out import carry_out
     from orchestrator.commands import run_config
 
-    carry_out(run, lambda folder: run_config("spnas", folder, config, overrides or [], source=source))
+    carry_out(run, lambda folder: run_config(None, folder, config, overrides or [], source=source))
 
 
 @app.command()
@@ -249,7 +249,6 @@ def doctor(
 ) -> None:
     """Check nodes, versions, data, storage, memory and links before a search; exit code 1 if anything fails."""
     from orchestrator.config_files import load_config
-    from orchestrator.console import make_console
     from orchestrator.diagnosis import report_table
     from orchestrator.doctor import examine
 
@@ -299,32 +298,42 @@ def arch(
         str | None,
         typer.Argument(
             metavar="[ENCODING_OR_NAME]",
-            help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)" or spnet-coco-bnb; without it, the names are listed.',
+            help='Such as "BNB(111,d111,d11111,d11)+(0,0,1,0)", "MS(BB,180;1,2,2,0.5;4,8,8,16,16)" or spnet-coco-bnb; '
+            "without it, the names are listed.",
             show_default=False,
         ),
     ] = None,
     stem: Annotated[
         Literal["deep", "resnet"] | None,
-        typer.Option(help="Two 3x3 convolutions, or 7x7 and max-pool; by default a name's own, else deep."),
+        typer.Option(
+            help="Two 3x3 convolutions, or 7x7 and max-pool; by default a name's own, else deep, of MS(...) resnet."
+        ),
     ] = None,
-    base_channels: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
-    height: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image height for the FLOPs.")] = 224,
-    width: Annotated[int, typer.Option(min=1, max=MAX_SIDE, help="Image width for the FLOPs.")] = 224,
+    base_channels: Annotated[int, typer.Option(help="Channels of the stem; MS(...) says its own.")] = BASE_CHANNELS,
+    height: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_SIDE, help="Image height for the FLOPs; by default 224, of MS(...) 832."),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_SIDE, help="Image width for the FLOPs; by default 224, of MS(...) 1280."),
+    ] = None,
     list_names: Annotated[bool, typer.Option("--list", help="List the names.")] = False,
 ) -> None:
-    """Show stages, strides, channels, FLOPs and parameters of an encoding or a named network, as freshly built."""
-    from orchestrator.console import architecture_table, make_console, zoo_table
+    """Show strides, channels, FLOPs and parameters of an encoding or a named network, as freshly built."""
+    from orchestrator.network_tables import description, listing
 
     console = make_console()
     if network is None or list_names:
-        console.print(zoo_table(height, width))
+        for part in listing(height, width):
+            console.print(part)
         return
     try:
-        spec = NetworkSpec.fresh(read_architecture(network), stem or stem_of(network), base_channels)
+        spec = read_spec(network, stem, base_channels)
     except ValueError as error:
         raise UserError(str(error)) from None
-    console.print(f"{spec.architecture}, stem {spec.stem}, base channels {base_channels}, {height} x {width} pixels")
-    console.print(architecture_table(spec, height, width))
+    for part in description(spec, height, width):
+        console.print(part)
 
 
 @app.command()

@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.zoo import is_name, read_architecture, zoo_network
+from models.architecture import NetworkSpec
+from models.families import BASE_CHANNELS, is_name, named_network, read_architecture
+from models.msnas_encoding import MultiScale, MultiScaleSpec
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config, read_config
 from orchestrator.errors import UserError
-from orchestrator.given import changes_from
+from orchestrator.given import changes_from, spec_changes
 from orchestrator.runs import has_begun, storage_of, stored_config
-from orchestrator.search.algorithms import AlgorithmName
+from orchestrator.search.algorithms import SEARCHES, AlgorithmName
 from orchestrator.sources import is_file
 from workers.run_folder import RunFolder
 
 
 def run_config(
-    algorithm: AlgorithmName,
+    algorithm: AlgorithmName | None,
     folder: RunFolder,
     path: Path,
     overrides: Sequence[str],
@@ -31,7 +33,7 @@ def run_config(
     """The config of a run that trains.
 
     Args:
-        algorithm: what the run is for.
+        algorithm: what the run is for; None is a search, by the config's own algorithm.
         folder: of the run.
         path: the user's config.
         overrides: ``key.path=value``.
@@ -41,7 +43,7 @@ def run_config(
     Raises:
         UserError: for what the user got wrong.
     """
-    changes: dict[str, Any] = {"algorithm": algorithm}
+    changes: dict[str, Any] = {} if algorithm is None else {"algorithm": algorithm}
     named = {} if architecture is None else _network(architecture)
     changes |= named
     if source is not None:
@@ -52,7 +54,15 @@ def run_config(
                 f"--architecture {architecture}: {source} holds {encoding}; leave --architecture out, or --from"
             )
         changes |= found
-    return load_config(path, overrides, changes)
+    config = load_config(path, overrides, changes)
+    asked = SEARCHES if algorithm is None else (algorithm,)
+    if config.algorithm not in asked:
+        command = "search" if config.algorithm in SEARCHES else config.algorithm
+        raise UserError(
+            f"config {path}: algorithm: {config.algorithm!r} is none of this command's, {', '.join(asked)}; use spnas "
+            f"{command}, or leave it out"
+        )
+    return config
 
 
 def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrides: Sequence[str]) -> RunConfig:
@@ -86,10 +96,12 @@ def evaluation_config(folder: RunFolder, source: str, path: Path | None, overrid
 def _network(text: str) -> dict[str, Any]:
     """What a config has to say for a network of this encoding or name."""
     try:
-        changes: dict[str, Any] = {"start.architecture": str(read_architecture(text)), "start.shortcuts": None}
-        if is_name(text):
-            spec = zoo_network(text).spec
-            changes |= {"start.stem": spec.stem, "start.base_channels": spec.base_channels}
+        network = named_network(text).spec if is_name(text) else read_architecture(text)
     except ValueError as error:
         raise UserError(f"--architecture: {error}") from None
+    if isinstance(network, NetworkSpec | MultiScaleSpec):
+        return spec_changes(network) | {"start.shortcuts": None}
+    changes: dict[str, Any] = {"start.architecture": str(network), "start.shortcuts": None}
+    if isinstance(network, MultiScale):  # whose encoding says its channels
+        changes["start.base_channels"] = BASE_CHANNELS
     return changes

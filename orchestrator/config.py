@@ -14,10 +14,10 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from models.architecture import NetworkSpec, Normalization
 from models.costs import backbone_costs
 from models.detector_shape import DetectorShape
-from models.families import AnySpec, as_multi_scale, is_multi_scale, read_architecture
+from models.families import AnySpec, is_multi_scale, read_architecture, read_spec
 from models.msnas_encoding import FEATURE_STRIDES, MultiScale, MultiScaleSpec
 from models.wording import brief
-from models.zoo import stem_of
+from models.zoo import DEFAULT_STEM
 from orchestrator.mistakes import mistakes
 from orchestrator.recorders.settings import RecordersConfig
 from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS, AlgorithmName, build_algorithm
@@ -278,6 +278,8 @@ class RunConfig(Settings):
             raise _at("final", "missing, but it says how spnas train trains; give it, such as final.epochs=24")
         if self.algorithm == "evaluate" and (self.start.given is None or self.start.given.kind != "detector"):
             raise _at("start.given", "no detector's weights; `spnas evaluate RUN_OR_FILE` puts them there")
+        for name in ("supernet", "sample", "final"):  # whether or not the algorithm has a use for it
+            self.recipe(name)
         for name in self.recipe_names():
             recipe = self.recipe(name)
             if self.algorithm == "evaluate":
@@ -371,7 +373,7 @@ class RunConfig(Settings):
         if searches_paths and not is_multi_scale(start.architecture):
             raise _at(
                 "start.architecture",
-                f"{start.architecture} is no network of a super-net; {self.algorithm} asks for one such as msnas-r18",
+                f"{start.architecture} is no network of a super-net; {self.algorithm} asks for one such as msnas-r18-5",
             )
         if is_multi_scale(start.architecture) and self.algorithm in ("spnas", "pretrain"):
             raise _at(
@@ -505,10 +507,9 @@ class RunConfig(Settings):
 def _stem_of(name: str) -> str:
     """The stem that belongs to an encoding or a name, the plain one for what is neither."""
     try:
-        network = as_multi_scale(name)
+        return read_spec(name).stem
     except ValueError:
-        network = None
-    return network.stem if network else stem_of(name)
+        return DEFAULT_STEM
 
 
 def recipe_key(name: str) -> str:

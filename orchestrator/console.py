@@ -1,19 +1,13 @@
-"""Tables that a person sees when asked for, and where they are printed; a run that goes by is shown by `live`."""
+"""Tables that a person sees when asked for; a run that goes by is shown by `live`."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from models.architecture import SHORTCUT_NAMES, NetworkSpec
-from models.costs import backbone_costs
 from models.wording import one_line
-from models.zoo import ZOO
 from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.live.wording import percent, place
@@ -22,11 +16,6 @@ from orchestrator.rows import Row
 from orchestrator.search.protocol import PHASES_IN_ROUNDS, SearchState
 from orchestrator.search.single import Single
 from workers.run_folder import RunFolder
-
-
-def make_console() -> Console:
-    """Where a command prints; a job's log has no width of its own."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
 def standing(state: SearchState) -> str:
@@ -113,48 +102,4 @@ def status_table(config: RunConfig, history: History, last: int, width: int = 16
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not is_long)
     for row in history.trials.rows.since(max(0, len(history.trials.rows) - last)):
         table.add_row(*(cell(row) for cell in cells.values()))
-    return table
-
-
-def zoo_table(height: int, width: int) -> Table:
-    """The networks that have names, with their multiply-adds and parameters as backbones."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("name", "encoding", "stem", "GFLOPs", "parameters"):
-        table.add_column(column, justify="right" if column in ("GFLOPs", "parameters") else "left", overflow="fold")
-    for name, network in ZOO.items():
-        costs = backbone_costs(network.spec, height, width)
-        table.add_row(name, str(network.architecture), network.stem, f"{costs.macs / 1e9:.4f}", f"{costs.parameters:,}")
-    return table
-
-
-def architecture_table(spec: NetworkSpec, height: int, width: int) -> Table:
-    """Stages, strides, channels, multiply-adds and parameters of a network."""
-    costs = backbone_costs(spec, height, width)
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("", "blocks", "stride", "channels", "shortcuts", "GFLOPs", "parameters"):
-        table.add_column(column, justify="left" if column in ("", "blocks", "shortcuts") else "right", overflow="fold")
-
-    def add(name: str, blocks: str, stride: str, channels: str, shortcuts: str, cost: Any, count: int = 1) -> None:
-        table.add_row(
-            name, blocks, stride, channels, shortcuts, f"{cost.macs * count / 1e9:.4f}", f"{cost.parameters * count:,}"
-        )
-
-    add("stem", spec.stem, "4", str(spec.base_channels), "", costs.stem)
-    subnets = spec.architecture.subnets or (0,) * spec.architecture.num_stages
-    for number, (blocks, stage, subnet, count) in enumerate(
-        zip(spec.stages, costs.stages, costs.subnets, subnets, strict=True), start=1
-    ):
-        names = sorted({SHORTCUT_NAMES[block.shortcut] for block in blocks})
-        letters = spec.architecture.stages[number - 1]
-        add(
-            f"stage {number}",
-            letters,
-            str(4 * 2 ** (number - 1)),
-            str(blocks[-1].out_channels),
-            ", ".join(names),
-            stage,
-        )
-        if count:
-            add(f"  + {count} subnet" + "s" * (count > 1), "", "", "", "", subnet, count)
-    add("total", str(spec.architecture.num_blocks), "", "", "", costs.total)
     return table

@@ -271,24 +271,33 @@ def judge_no_storage(problem: str) -> Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """The room that a search wants, from the size of its start network's weights.
+    """The room that a search wants, from the size of its start network's weights or its super-net's.
 
     Attributes:
-        weights_bytes: of the start network as a detector.
+        weights_bytes: of the start network, or of the super-net, as a detector.
         num_workers: on the node.
         num_ranks: on the node; 1 if none has to reach another.
         num_all_workers: in the run.
+        is_supernet: whether the weights are a super-net's, which has no larger networks beside it.
     """
 
     weights_bytes: int
     num_workers: int
     num_ranks: int
     num_all_workers: int
+    is_supernet: bool = False
+
+    @property
+    def weights(self) -> str:
+        """What is counted with, in words."""
+        if self.is_supernet:
+            return f"super-net's weights {_size(self.weights_bytes)}"
+        return f"start network's weights {_size(self.weights_bytes)}, grown {GROWTH} times {_size(self.blob_bytes)}"
 
     @property
     def blob_bytes(self) -> int:
-        """Of the weights of a network that has grown."""
-        return GROWTH * self.weights_bytes
+        """Of the weights of a network that has grown, or of the super-net."""
+        return self.weights_bytes if self.is_supernet else GROWTH * self.weights_bytes
 
     @property
     def store_bytes(self) -> int:
@@ -321,7 +330,6 @@ def judge_room(found: Found, needs: Mapping[str, Needs], stores: Mapping[str, in
     """
     rooms: dict[str, Room] = _answered(found)
     most = max(needs.values(), key=lambda need: need.shared_bytes)
-    weights = f"start network's weights {_size(most.weights_bytes)}, grown {GROWTH} times {_size(most.blob_bytes)}"
     problems = {name: _silences(found) for name in ("object store", "shared memory", "disk")}
     for host, here in rooms.items():
         need = needs[host]
@@ -341,7 +349,7 @@ def judge_room(found: Found, needs: Mapping[str, Needs], stores: Mapping[str, in
         _with_problems(
             Row(
                 name="object store",
-                looked_at=f"wants {_size(most.store_bytes)} ({store} blobs; {weights})",
+                looked_at=f"wants {_size(most.store_bytes)} ({store} blobs; {most.weights})",
                 status="pass",
                 found=f"at least {_size(min((stores[host] for host in rooms), default=0))} on each node",
             ),
@@ -411,10 +419,10 @@ def judge_step(config: RunConfig, recipe: str, found: Found) -> Row:
         remedy = "install a torch built for CUDA and a driver that it works with, or set fleet.gpus_per_worker to 0"
     row = Row(
         name=step_check(recipe),
-        looked_at=f"{config.start.architecture}, {per_rank} images of full size on each of {config.fleet.num_ranks} "
+        looked_at=f"{_trained(config, recipe)}, {per_rank} images of full size on each of {config.fleet.num_ranks} "
         f"ranks ({key}.batch_size {config.recipe(recipe).batch_size})",
         status="pass",
-        found=_memory(list(trained.values())),
+        found=_memory(list(trained.values()), grows=config.algorithm == "spnas"),
     )
     return _with_problems(row, problems, remedy)
 
@@ -480,13 +488,21 @@ def _bandwidth(rates: Sequence[float]) -> str:
     return f"bus bandwidth {least} GB/s" if least == most else f"bus bandwidth {least} to {most} GB/s"
 
 
-def _memory(trained: Sequence[Trained]) -> str:
+def _trained(config: RunConfig, recipe: str) -> str:
+    """What a recipe's step was made with, in words."""
+    whose = "the finest path of the super-net of " if recipe == "supernet" else ""
+    return f"{whose}{config.start.architecture}"
+
+
+def _memory(trained: Sequence[Trained], *, grows: bool) -> str:
     peak = max((end.peak_memory_bytes for end in trained), default=0)
     device = min((end.metrics["device_bytes"] for end in trained if "device_bytes" in end.metrics), default=None)
     if device is None:
         return f"peak memory {_size(peak)} a rank"
     share = 100 * peak / device
-    return f"peak memory {_size(peak)} of {_size(int(device))} a rank, {share:.0f} %; networks grow from here"
+    return f"peak memory {_size(peak)} of {_size(int(device))} a rank, {share:.0f} %" + (
+        "; networks grow from here" if grows else ""
+    )
 
 
 def _size(num_bytes: int) -> str:

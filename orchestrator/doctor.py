@@ -12,8 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from models.costs import detector_parameters
 from models.detector_shape import DetectorShape
+from models.families import detector_parameters
+from models.msnas_costs import multi_scale_detector_parameters
+from models.msnas_encoding import MultiScaleSpec
 from orchestrator.config import RunConfig
 from orchestrator.diagnosis import (
     Needs,
@@ -40,6 +42,7 @@ from orchestrator.errors import UserError
 from orchestrator.examiners import Examiners, nodes, within
 from orchestrator.fleet import GANG_PORTS, connect
 from orchestrator.node_settings import node_settings, start_weights
+from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS
 from workers.data.interface import DataReport
 from workers.examination import versions
 from workers.settings import TrainingSettings
@@ -145,12 +148,18 @@ class _Examination:
         yield "storage", self._check_storage
         yield "object store, shared memory, disk", self._check_room
         detectors = [name for name in self._config.recipe_names() if name != "reignition"]
-        heaviest = max(detectors, key=lambda name: images_per_rank(self._config, name))
-        for recipe in (heaviest, "reignition") if self._config.pretrains else (heaviest,):
+        heaviest = [max(detectors, key=lambda name: images_per_rank(self._config, name))]
+        if self._has_supernet and heaviest != ["supernet"]:
+            heaviest.insert(0, "supernet")  # it has more weights, and finer paths, than what is sampled
+        for recipe in (*heaviest, "reignition") if self._config.pretrains else heaviest:
             yield step_check(recipe), partial(self._check_step, recipe)
         for num_nodes in sorted({self._config.num_nodes(name) for name in self._config.recipe_names()}):
             if num_nodes * self._config.fleet.num_ranks > 1:
                 yield gang_check(num_nodes), partial(self._check_gangs, num_nodes)
+
+    @property
+    def _has_supernet(self) -> bool:
+        return self._config.algorithm in SUPER_NET_ALGORITHMS
 
     @property
     def _workers(self) -> list[str]:
@@ -224,9 +233,6 @@ class _Examination:
         """Of each node, as seen by the first worker on it."""
         assert self._examiners is not None
         config = self._config
-        detector = DetectorShape(**config.detector.model_dump())
-        num_classes = len(self._reports[0].class_names) if self._reports else 1
-        parameters = detector_parameters(config.start.spec, detector, num_classes, config.serial.max_stages)
         on_nodes = {
             node.node: [worker for worker in self._workers if self._examiners.where[worker].node == node.node]
             for node in self._cluster
@@ -237,13 +243,23 @@ class _Examination:
         for worker, node in nodes_asked.items():
             num_workers = len(on_nodes[node.node])
             needs[worker] = Needs(
-                weights_bytes=BYTES_PER_PARAMETER * parameters,
+                weights_bytes=BYTES_PER_PARAMETER * self._num_parameters(),
                 num_workers=num_workers,
                 num_ranks=num_workers * config.fleet.num_ranks if config.fleet.num_ranks > 1 else 1,
                 num_all_workers=config.fleet.num_workers,
+                is_supernet=self._has_supernet,
             )
         stores = {worker: node.store_bytes for worker, node in nodes_asked.items()}
         return judge_room(self._labelled(answers), self._labelled(needs), self._labelled(stores))
+
+    def _num_parameters(self) -> int:
+        """Of the start network as a detector, or of its super-net."""
+        spec, detector = self._config.start.spec, DetectorShape(**self._config.detector.model_dump())
+        num_classes = len(self._reports[0].class_names) if self._reports else 1
+        if self._has_supernet:
+            assert isinstance(spec, MultiScaleSpec), f"{spec.architecture} has no super-net"
+            return multi_scale_detector_parameters(spec, detector, num_classes, supernet=True)
+        return detector_parameters(spec, detector, num_classes, self._config.serial.max_stages)
 
     def _check_step(self, recipe: str) -> list[Row]:
         able = [worker for worker in self._readers if worker in self._workers]
@@ -252,7 +268,7 @@ class _Examination:
         images = images_per_rank(self._config, recipe) * self._config.fleet.num_ranks
         # Two epochs of one batch: the second step is the first that holds the optimizer's momentum, too.
         task = self._task(
-            "pretrain" if recipe == "reignition" else "train_detector",
+            {"reignition": "pretrain", "supernet": "train_supernet"}.get(recipe, "train_detector"),
             self._config.recipe(recipe).merged({"epochs": 2, "batch_size": images}),
             STEP_S,
         )

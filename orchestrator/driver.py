@@ -245,9 +245,10 @@ class Driver:
     def _outcome(self, result: Result) -> Outcome:
         """What the search is told of a result."""
         metric = self.config.objective.metric
-        score = result.metrics.get(metric)
+        has_score = self.history.state.pending[result.index].has_score
+        score = result.metrics.get(metric) if has_score else None
         status, error = result.status, result.error
-        if status == "completed" and self.history.state.pending[result.index].has_score and score is None:
+        if status == "completed" and has_score and score is None:
             status, error = "failed", f"no metric {metric!r} in its results; it has {', '.join(sorted(result.metrics))}"
         return Outcome(index=result.index, status=status, score=score, metrics=result.metrics, error=error)
 

@@ -11,7 +11,7 @@ from models.architecture import NetworkSpec
 from models.wording import brief
 from orchestrator.config import RunConfig, recipe_key
 from orchestrator.errors import UserError
-from orchestrator.search.algorithms import SUPER_NET_ALGORITHMS
+from orchestrator.search.algorithms import SEARCHES, SUPER_NET_ALGORITHMS
 from workers.data import check_classification_data, check_detection_data
 from workers.data.interface import DataReport
 from workers.metric_names import class_of
@@ -83,6 +83,8 @@ def advice(config: RunConfig) -> list[str]:
     if others := config.built_otherwise():
         changed = ", ".join(f"{key} {brief(theirs)} (here {brief(ours)})" for key, (theirs, ours) in others.items())
         notes.append(f"the weights that it starts from were trained with {changed}")
+    if unused := _unused(config):
+        notes.append(f"{config.algorithm} has no use for {', '.join(unused)}; what they say changes nothing")
     if config.algorithm in SUPER_NET_ALGORITHMS:
         used = config.num_nodes("supernet")
         if used < config.fleet.num_workers:
@@ -108,3 +110,14 @@ def advice(config: RunConfig) -> list[str]:
                 f"{config.fleet.num_workers} busy; a new run with a larger one would use them all"
             )
     return notes
+
+
+def _unused(config: RunConfig) -> list[str]:
+    """The groups of keys that only another search reads, where they say anything."""
+    others: tuple[str, ...] = ()
+    if config.algorithm in SUPER_NET_ALGORITHMS:
+        others = ("serial", "parallel", "reignition")
+    elif config.algorithm in SEARCHES:
+        others = ("evolution", "supernet", "sample")
+    default = {key: RunConfig.model_fields[key].get_default(call_default_factory=True) for key in others}
+    return [key for key in others if getattr(config, key) not in (None, default[key])]

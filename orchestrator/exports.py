@@ -34,7 +34,7 @@ def network_of(source: str, job: int | None = None) -> Portable:
     found = best_of_run(source, job)
     assert found.config is not None, "a run has a config"
     try:
-        network = Portable.of_blob(found.data, found.card)
+        network = Portable.of_blob(found.data, found.card, found.spec)
     except ValueError as error:
         raise UserError(f"run {source}: {error}") from None
     return network.with_notes({"job": str(found.job), **(_resizing(found.config) if network.card else {})})

@@ -7,7 +7,9 @@ import hashlib
 from dataclasses import asdict
 from typing import Any
 
+from models.architecture import NetworkSpec
 from models.detector_card import DetectorCard
+from models.families import BASE_CHANNELS, AnySpec
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.runs import has_begun, stored_config
@@ -64,23 +66,29 @@ def changes_of(source: Source) -> dict[str, Any]:
         "kind": source.kind,
         "classes": None if source.classes is None else list(source.classes),
         "normalization": source.normalization,
-        "built_with": None if source.card is None else _built_with(source.card),
+        "built_with": None if source.card is None else _built_with(source.spec, source.card),
         "sha256": hashlib.sha256(source.data).hexdigest(),
         "size_bytes": len(source.data),
     }
-    network = {f"start.{key}": value for key, value in source.spec.to_dict().items()}
-    return {**network, "start.weights": None, "start.given": given}
+    return {**spec_changes(source.spec), "start.weights": None, "start.given": given}
 
 
-def _built_with(card: DetectorCard) -> dict[str, Any]:
+def spec_changes(spec: AnySpec) -> dict[str, Any]:
+    """What a config has to say, for a run to start from this network; what is another family's is as by default."""
+    own = {"shortcuts": None, "base_channels": BASE_CHANNELS} | spec.to_dict()
+    return {f"start.{key}": value for key, value in own.items()}
+
+
+def _built_with(spec: AnySpec, card: DetectorCard) -> dict[str, Any]:
     """What makes the weights the function that they are, by key of a config.
 
     What counts in training alone, and what only says how many of the detections are kept, is left out.
     """
     shape = asdict(card.shape)
     keys = OF_DETECTORS + (OF_MASKS if card.shape.mask else ())
+    levels = {"serial.max_stages": card.max_stages} if isinstance(spec, NetworkSpec) else {}
     return {
-        "serial.max_stages": card.max_stages,
+        **levels,
         "data.mean": shape["image_mean"],
         "data.std": shape["image_std"],
         **{f"detector.{key}": shape[key] for key in keys},

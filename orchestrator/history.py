@@ -82,7 +82,7 @@ class History:
     @classmethod
     def _folded(cls, config: RunConfig, journal: Journal, watch: Callable[["History", Record], None]) -> "History":
         algorithm = config.build_algorithm()
-        history = cls(algorithm, algorithm.initial(), Trials(config.image_size))
+        history = cls(algorithm, algorithm.initial(), Trials(algorithm.settings.cost))
         for number, record in enumerate(journal.read(), start=1):
             try:
                 check_record(record)

@@ -29,6 +29,7 @@ def node_settings(config: RunConfig, folder: str, trainer: str) -> NodeSettings:
         reignition_data=_absolute(reignition.data) if reignition else None,
         detector=config.detector,
         max_stages=config.serial.max_stages,
+        utilization=config.evolution.utilization,
         num_ranks=config.fleet.num_ranks,
         has_gpus=config.fleet.gpus_per_worker > 0,
         num_loaders=config.fleet.num_loaders,

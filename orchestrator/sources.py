@@ -5,16 +5,16 @@ Invariant: a `Source` holds a blob of `models.blob` that names the network it is
 
 import errno
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from models.architecture import NetworkSpec
 from models.blob_header import read_header, take_metadata
 from models.detector_card import DetectorCard
 from models.detector_shape import BODY, DetectorShape
+from models.families import AnySpec, spec_from_dict
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -31,7 +31,7 @@ class Source:
 
     Attributes:
         address: opens it again, from any folder: that of a run, or a file's whole path.
-        spec: the network.
+        spec: the network; the weights may be those of its super-net.
         kind: whether the weights are a whole detector's.
         classes: a detector's, in the order of their labels; None if the blob does not say.
         card: what the detector is beside its backbone, by the blob or, where an older version wrote it, by its run;
@@ -44,7 +44,7 @@ class Source:
     """
 
     address: str
-    spec: NetworkSpec
+    spec: AnySpec
     kind: Literal["detector", "backbone"]
     classes: tuple[str, ...] | None
     card: DetectorCard | None
@@ -93,8 +93,9 @@ def best_of_run(run: str, job: int | None = None) -> Source:
     if job is not None:
         _look_for(run, job, history, folder)
     try:
-        data = folder.read_weights(history.weights[index])
-        return _source(folder.address, data, config, index)
+        holder = _holder(history, index)
+        source = _source(folder.address, folder.read_weights(history.weights[holder]), config, index)
+        return source if holder == index else replace(source, spec=history.state.population[index].job.spec)
     except (KeyError, OSError, ValueError) as error:
         raise UserError(
             f"run {run}: the weights of job {index}, {'its best, ' if job is None else ''}can't be read ({error}); if "
@@ -102,11 +103,19 @@ def best_of_run(run: str, job: int | None = None) -> Source:
         ) from None
 
 
+def _holder(history: History, index: int) -> int:
+    """The job in whose weights a job's are: a sample that was only scored is a path of its super-net."""
+    member = history.state.population.get(index)
+    if member is None or index in history.weights or member.job.parent is None:
+        return index
+    return member.job.parent if member.job.kind == "score" else index
+
+
 def _look_for(run: str, job: int, history: History, folder: RunFolder) -> None:
     """Raise a UserError, with the jobs that have weights, if one has none."""
     there = set(folder.storage.names("weights"))
     kept = sorted(index for index, file in history.weights.items() if file.name in there)
-    if job in kept:
+    if _holder(history, job) in kept:
         return
     member = history.state.population.get(job)
     if job in history.state.pending:
@@ -157,7 +166,7 @@ def _source(address: str, data: bytes, config: RunConfig | None = None, job: int
     header, _ = read_header(np.frombuffer(data, dtype=np.uint8))
     metadata = take_metadata(header)
     try:
-        spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+        spec = spec_from_dict(json.loads(metadata["spec"]))
         classes = tuple(map(str, json.loads(metadata["classes"]))) if "classes" in metadata else None
     except (RecursionError, TypeError) as error:
         raise ValueError(f"the blob's metadata are damaged ({type(error).__name__})") from None

@@ -3,12 +3,13 @@
 Invariant: nothing of the run is changed.
 """
 
-from orchestrator.console import closing, make_console, standing, status_table
+from orchestrator.console import closing, standing, status_table
 from orchestrator.history import History
 from orchestrator.journal import Journal
 from orchestrator.live.screen import make_view
 from orchestrator.live.watching import watch
 from orchestrator.runs import RunLock, storage_of, stored_config
+from orchestrator.terminal import make_console
 from workers.run_folder import RunFolder
 
 

@@ -6,14 +6,15 @@ Derived from the journal record by record, so it can be made anew at any time. `
 import ctypes
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.families import network_cost, spec_from_dict
+from models.costs import Cost
+from models.families import AnySpec, spec_from_dict
 from models.wording import one_line
 from orchestrator.journal import Record
 from orchestrator.rows import Row, Rows
@@ -86,9 +87,9 @@ INCIDENTAL_COLUMNS = ("seconds", "worker", "attempts", "peak_memory_bytes", "pro
 class Trials:
     """The table's rows, fed with the journal's records in order."""
 
-    def __init__(self, image_size: tuple[int, int]) -> None:
-        """Costs are counted for images of this (height, width)."""
-        self._image_size = image_size
+    def __init__(self, cost: Callable[[AnySpec], Cost]) -> None:
+        """An empty table; `cost` is what a network costs."""
+        self._cost = cost
         self._running: set[int] = set()
         self.rows = Rows(SCHEMA, marks=("is_baseline", "is_best"))
 
@@ -128,7 +129,7 @@ class Trials:
 
     def _row(self, decided: Record) -> Row:
         job = decided["job"]
-        costs = network_cost(spec_from_dict(job["spec"]), *self._image_size)
+        costs = self._cost(spec_from_dict(job["spec"]))
         return {
             **{name: job[name] for name in ("index", "kind", "role", "phase", "round", "parent", "backbone", "recipe")},
             **job["spec"],

@@ -2,20 +2,27 @@
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["OMP_NUM_THREADS"] = "1"
+# However busy the machine is, Ray has the time to start.
+os.environ["RAY_gcs_server_port_wait_time_s"] = os.environ["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = "300"
 os.environ.pop("RAY_ADDRESS", None)
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-from tests.s3_server import CREDENTIALS, S3Server, running_s3_server
+from experiments.s3_server import CREDENTIALS, S3Server, running_s3_server
 
-settings.register_profile("spnas", deadline=None, derandomize=True)
+# What a shell puts in the background ignores it, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No judgement by time: the machine may be busy.
+settings.register_profile("spnas", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spnas")
 
 REPOSITORY = Path(__file__).parent.parent

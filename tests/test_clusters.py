@@ -23,6 +23,7 @@ import orchestrator.cli
 from orchestrator.config_files import load_config
 from orchestrator.fleet import GANG_PORTS
 from orchestrator.termination import STOP_S, advice
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 CLUSTERS = REPOSITORY / "experiments" / "clusters"
@@ -191,7 +192,7 @@ def slurm_script(folder: Path, *, ends: bool) -> "Iterator[subprocess.Popen[str]
 
 def test_the_slurm_script_starts_ray_on_all_nodes_and_the_driver_on_the_first(tmp_path: Path) -> None:
     with slurm_script(tmp_path, ends=True) as process:
-        process.communicate(timeout=60)
+        process.communicate()
     assert process.returncode == 0
     lines = (tmp_path / "log").read_text().splitlines()
     head, workers = (line for line in sorted(lines, key=lambda line: "--head" not in line) if line.startswith("srun"))
@@ -204,6 +205,13 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_driver_on_the_first(tm
     assert not any("requeue" in line for line in lines)
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal by now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize(("number", "is_requeued"), [(signal.SIGTERM, False), (signal.SIGUSR1, True)])
 def test_the_slurm_script_hands_signals_on_and_requeues_when_the_time_is_over(
     number: signal.Signals, is_requeued: bool, tmp_path: Path
@@ -211,8 +219,9 @@ def test_the_slurm_script_hands_signals_on_and_requeues_when_the_time_is_over(
     with slurm_script(tmp_path, ends=False) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
+        wait_until(lambda: catches(process.pid, number))
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate()
     assert process.returncode == 130
     lines = (tmp_path / "log").read_text().splitlines()
     assert "terminated" in lines

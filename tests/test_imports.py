@@ -22,6 +22,7 @@ WITHOUT_TORCH = (
     "models.morphism",
     "models.costs",
     "models.zoo",
+    "models.families",
     "spnas",
     "orchestrator.search.spnas",
     "orchestrator.carry_out",
@@ -32,6 +33,7 @@ WITHOUT_TORCH = (
     "orchestrator.report.figures",
     "orchestrator.report.making",
     "orchestrator.cli",
+    "orchestrator.network_tables",
     "orchestrator.config",
     "workers.rank",
     "workers.ranks",
@@ -57,7 +59,7 @@ def modules(room: str) -> list[Path]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_between_rooms_run_one_way(room: str) -> None:
-    forbidden = set(ROOMS[ROOMS.index(room) + 1 :])
+    forbidden = {*ROOMS[ROOMS.index(room) + 1 :], "tests"}
     for path in modules(room):
         crossing = {name for name in imported(path) if name.split(".")[0] in forbidden}
         assert not crossing, f"{path} imports {crossing}"
@@ -86,3 +88,14 @@ def test_what_answers_at_once_loads_neither_torch_nor_ray(module: str) -> None:
     code = f"import {module}, sys; print([name for name in ('torch', 'ray') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_look_at_a_network_loads_no_config_and_no_tables_of_a_run() -> None:
+    code = """
+import sys
+from orchestrator.cli import app
+app(["arch", "msnas-r18-5"], standalone_mode=False)
+print([name for name in ("numpy", "pandas", "torch", "ray", "orchestrator.config") if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"

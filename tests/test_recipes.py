@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from models.msnas_encoding import MultiScaleSpec
+from models.msnas_zoo import MULTI_SCALE_ZOO, SPACES
 from orchestrator.config import RunConfig
-from orchestrator.config_files import load_config
+from orchestrator.config_files import differences, load_config
 from orchestrator.environment import check_environment
+from tests.orchestrator.search.fake_driver import FakeDriver, noise
 from tests.orchestrator.test_cli import spnas
 from tests.small_data import (
     NEEDS_REAL,
@@ -25,6 +28,8 @@ from tests.small_data import (
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.detection import train_detector
+from workers.settings import TrainingSettings
+from workers.supernet import Paths
 from workers.task import Task
 
 REPOSITORY = Path(__file__).parent.parent
@@ -175,3 +180,136 @@ def test_the_papers_reignition_takes_a_step_on_small_data(small: Callable[[str],
         seed=(0, 0, 0),
     )
     assert "top1" in pretrain(task, data=open_classification_data(config.reignition.data)).metrics
+
+
+EXPERIMENTS = REPOSITORY / "experiments"
+TABLE_1 = {
+    "msnas_coco_r18": ("msnas-r18", 153, 145.45),
+    "msnas_coco_r34": ("msnas-r34", 184, 182.20),
+    "msnas_coco_r50": ("msnas-r50", 205, 197.33),
+}
+ABLATIONS = {
+    "fpn_style": {"evolution.utilization": ("constrained", "fpn")},
+    "unconstrained": {"evolution.utilization": ("constrained", "free")},
+    "no_fine_tuning": {"evolution.fine_tune": (True, False)},
+    "no_random_children": {"evolution.num_random": (10, 0)},
+    "random_networks": {
+        "algorithm": ("msnas", "random"),
+        "evolution.population": (50, 10),
+        "evolution.generations": (20, 0),
+        "evolution.top_k": (5, 10),
+    },
+}
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_the_recipes_of_table_1_have_the_papers_values(name: str) -> None:
+    config = load_config(EXPERIMENTS / f"{name}.yaml")
+    space, target, published = TABLE_1[name]
+    start, evolution = config.start.spec, config.evolution
+    assert isinstance(start, MultiScaleSpec) and start.architecture in SPACES[space]
+    assert evolution.target_gflops == target and target / published == pytest.approx(1.03, abs=0.03)
+    assert (evolution.population, evolution.generations, evolution.num_children, evolution.num_random) == (
+        50,
+        20,
+        50,
+        10,
+    )
+    assert (evolution.flops_window, evolution.image_size, evolution.top_k) == (0.01, (832, 1280), 5)
+    assert (evolution.utilization, evolution.fine_tune) == ("constrained", True)
+    assert (config.image_size, config.detector.head_convolutions) == ((800, 1333), 2)
+    for recipe in (config.recipe("supernet"), config.recipe("final")):
+        assert (recipe.epochs, recipe.batch_size, _rate(recipe), recipe.normalization) == (48, 32, 0.04, "sync")
+        assert [round(48 * share, 3) for share in recipe.lr_drops] == [42, 47] and recipe.lr_schedule == "step"
+        assert (recipe.lr_drop_factor, recipe.weight_decay, recipe.momentum) == (0.1, 1e-4, 0.9)
+    sample = config.recipe("sample")
+    assert (sample.iterations, sample.batch_size, _rate(sample), sample.lr_drops) == (100, 32, 0.004, ())
+    assert sample.lr_schedule == "step" and sample.warmup_steps == 0
+    assert config.num_nodes("supernet") * config.fleet.num_ranks == 16
+
+
+def _rate(recipe: TrainingSettings) -> float:
+    assert recipe.lr_batch_size is not None
+    return recipe.lr * recipe.batch_size / recipe.lr_batch_size
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_the_papers_search_but_for_what_it_is_about(name: str) -> None:
+    changed = differences(
+        load_config(EXPERIMENTS / "msnas_coco_r18.yaml"), load_config(EXPERIMENTS / "msnas_ablations" / f"{name}.yaml")
+    )
+    assert changed == ABLATIONS[name]
+
+
+def test_there_are_no_other_ablations() -> None:
+    assert {path.stem for path in (EXPERIMENTS / "msnas_ablations").iterdir()} == set(ABLATIONS)
+
+
+@pytest.mark.parametrize(("name", "masks"), [("msnas_coco_6x", False), ("msnas_coco_6x_mask", True)])
+def test_the_rows_of_table_6_are_trained_for_6x(name: str, masks: bool) -> None:
+    config = load_config(EXPERIMENTS / f"{name}.yaml", changes={"algorithm": "train"})
+    recipe = config.recipe("final")
+    assert (recipe.epochs, recipe.batch_size, _rate(recipe), recipe.normalization) == (72, 32, 0.04, "sync")
+    assert [round(72 * share, 3) for share in recipe.lr_drops] == [66, 71]
+    assert config.start.spec == MULTI_SCALE_ZOO["msnas-r50-3"].spec
+    assert (config.detector.mask, config.data.has_masks) == (masks, masks)
+
+
+def test_the_multi_scale_recipes_take_a_step_on_small_data(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    coco(tmp_path)
+    changes = (
+        f"data.root={tmp_path}",
+        "data.short_side=64",
+        "data.long_side=96",
+        "start.architecture='MS(BNB,4;1,2,1,0.5,2,2;4,8,8,16,16)'",
+        "evolution.target_gflops=null",
+        "training.batch_size=2",
+        "training.epochs=1",
+        "sample.iterations=1",
+        "detector.pyramid_channels=16",
+        "detector.head_convolution_channels=8",
+        "detector.head_channels=16",
+        "detector.rpn_post_nms_train=30",
+        "detector.rpn_post_nms_test=30",
+        "fleet={num_workers: 1}",
+    )
+    config = load_config(EXPERIMENTS / "msnas_coco_r50.yaml", changes)
+    check_environment(config)
+    data, weights = open_detection_data(config.data), None
+    for kind, name in (("train_supernet", "supernet"), ("train_detector", "sample"), ("train_full", "final")):
+        task = Task(
+            index=0,
+            attempt=0,
+            kind=kind,
+            spec=config.start.spec,
+            morphs=(),
+            training=config.recipe(name),
+            seed=(0, 0, 0),
+        )
+        found = train_detector(
+            task,
+            data=data,
+            detector=config.detector,
+            max_stages=config.serial.max_stages,
+            parent=weights if kind == "train_detector" else None,
+            paths=Paths.of(task, config.evolution.utilization),
+        )
+        weights = found.weights
+        assert 0 <= found.metrics[config.objective.metric] <= 1
+
+
+def test_random_networks_for_shapes_are_the_first_of_the_evolutions_population() -> None:
+    first = []
+    for name in ("msnas_shapes", "msnas_shapes_random"):
+        config = load_config(EXPERIMENTS / f"{name}.yaml")
+        driver = FakeDriver(
+            config.search,
+            algorithm_of=lambda _, config=config: config.build_algorithm(),
+            judge=lambda job: noise(job.spec.architecture, job.kind),
+            num_workers=2,
+        )
+        samples = driver.run().with_role("candidate")
+        first.append([str(job.spec.architecture) for job in samples if job.round == 0])
+        assert len(driver.with_role("final")) == config.evolution.top_k
+    assert first[1] == first[0][: len(first[1])]

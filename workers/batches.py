@@ -3,8 +3,8 @@
 Invariants:
 - Order, flips and seeds depend only on the generator, the number of images, their groups and the settings; neither
   on the network, so children with one seed see the same pictures at the same steps, nor on ranks and loaders.
-- In an epoch every image is taken once, but for those left over of the last batch; a batch of one image breaks batch
-  normalisation.
+- In an epoch that is not cut short every image is taken once, but for those left over of the last batch; a batch of
+  one image breaks batch normalisation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,15 +37,17 @@ class Plan:
     Attributes:
         num_images: in the split.
         batch_size: images of a step, over all ranks.
-        epochs: how often the images are taken.
         flip: whether half of the images are flipped.
+        epochs: how often the images are taken; None where `iterations` count.
+        iterations: batches in all, which may end within an epoch; None where `epochs` count.
         groups: int64 [num_images]; only the last batches of an epoch hold images of several groups. None for one group.
     """
 
     num_images: int
     batch_size: int
-    epochs: int
     flip: bool
+    epochs: int | None = None
+    iterations: int | None = None
     groups: NDArray[np.int64] | None = None
 
     @property
@@ -56,7 +58,15 @@ class Plan:
     @property
     def num_steps(self) -> int:
         """Batches in all."""
+        if self.iterations is not None:
+            return self.iterations
+        assert self.epochs is not None
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs in all, of which the last one may be cut short."""
+        return -(-self.num_steps // self.steps_per_epoch)
 
     def steps(
         self, draws: np.random.Generator, *, first: int = 0, order: NDArray[np.int64] | None = None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.architecture import NetworkSpec
 from models.backbone import Backbone
 from models.blob import pack
 from workers.batches import Pick
@@ -98,6 +99,7 @@ def pretrain(
         every_s=task.checkpoint_s,
     )
     draws = seed_everything(task.seed)
+    assert isinstance(task.spec, NetworkSpec), f"{task.spec.architecture} is no backbone that can be pretrained"
     model = Classifier(Backbone(task.spec, normalization_of(task.training, world)), len(data.class_names))
     model = on_device(model, device)
     notes = continuation.load_weights(model) or ()

@@ -1,13 +1,14 @@
-"""Training and evaluating a detector: the fast scheme of SP-NAS, section 3.3.
+"""Training and evaluating a detector: the fast scheme of SP-NAS, section 3.3; and a super-net of MSNAS, section 3.4.
 
-Invariant: a child starts from its parent's function as far as its morphs keep it; what is fresh is named in
-the notes. On CPU, training is in float32 on one thread and the same task gives the same bits; on CUDA, backbone
-and pyramid compute in bfloat16, proposals, heads and boxes in float32.
+Invariant: a child starts from its parent's function as far as its morphs keep it, a path from what its super-net
+computes along it; what is fresh is named in the notes. On CPU, training is in float32 on one thread and the same task
+gives the same bits; on CUDA, backbone and pyramid compute in bfloat16, proposals, heads and boxes in float32.
 """
 
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -21,7 +22,10 @@ from models.blob import pack, unpack
 from models.detector_card import DetectorCard
 from models.detector_shape import BODY, DetectorShape
 from models.detectors import build_detector, masks_of_boxes, seed_samplers
+from models.families import AnySpec, spec_from_dict
 from models.inheritance import inherit, load_weights, misfits
+from models.msnas import inherit_path
+from models.msnas_encoding import MultiScaleSpec
 from models.refit import refit_laterals
 from workers.batches import Pick, aspect_groups, batches_by_size
 from workers.checkpoint import CheckpointStore, Continuation, fingerprint
@@ -46,6 +50,7 @@ from workers.metrics.average_precision import Detections
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
 from workers.start_weights import load_start_weights
+from workers.supernet import Paths
 from workers.task import OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
 from workers.world import World, alone
 
@@ -63,6 +68,7 @@ def train_detector(
     max_stages: int,
     parent: Buffer | None = None,
     backbone: Buffer | None = None,
+    paths: Paths | None = None,
     checkpoints: CheckpointStore | None = None,
     on_progress: OnProgress = ignore_progress,
     should_stop: ShouldStop = never_stop,
@@ -78,6 +84,7 @@ def train_detector(
         max_stages: pyramid levels, the same over a whole search.
         parent: a detector's blob to grow from; see `prepare_detector`.
         backbone: a backbone's blob, from reignition.
+        paths: makes it the task's super-net, trained path by path.
         checkpoints: where half-finished training is kept and found again.
         on_progress: told before preparation, every few steps and with each batch of the evaluation.
         should_stop: asked before each step and each batch of the evaluation.
@@ -85,8 +92,8 @@ def train_detector(
         loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        Metrics on the evaluation split, and the weights with spec, kind and class names; on all ranks but the
-        first, neither.
+        Metrics on the evaluation split, a super-net's as the task's own network, and the weights with spec, kind and
+        class names; on all ranks but the first, neither.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -108,6 +115,7 @@ def train_detector(
             max_stages=max_stages,
             classes=data.class_names,
             num_images=len(data.train),
+            **({} if paths is None else {"utilization": paths.space.utilization}),
         ),
         every_s=task.checkpoint_s,
     )
@@ -118,6 +126,7 @@ def train_detector(
         max_stages=max_stages,
         parent=parent,
         backbone=backbone,
+        supernet=paths is not None,
         continuation=continuation,
         world=world,
     )
@@ -147,7 +156,11 @@ def train_detector(
         world=world,
         loaders=loaders,
         groups=_groups(data.train, task.training.aspect_groups),
+        choose=None if paths is None else partial(paths.choose, model),
+        uses_all=paths is None and (isinstance(task.spec, NetworkSpec) or task.spec.architecture.reads_last_block),
     )
+    if paths is not None:
+        paths.end(model)
     metrics = evaluate_detector(
         model,
         data.val,
@@ -177,13 +190,15 @@ def prepare_detector(
     max_stages: int,
     parent: Buffer | None = None,
     backbone: Buffer | None = None,
+    supernet: bool = False,
     continuation: Continuation | None = None,
     world: World | None = None,
 ) -> tuple[FasterRCNN, tuple[str, ...]]:
-    """The detector of a task before its first step, on its device.
+    """The detector of a task before its first step, on its device; or its whole super-net.
 
     - A checkpoint: its weights and notes, and nothing of what follows.
-    - A parent alone: its weights, morphed. Where a stride has passed a doubling, the level's lateral
+    - A parent of a multi-scale network, its super-net or itself: the weights of the network's own path.
+    - A parent alone of another: its weights, morphed. Where a stride has passed a doubling, the level's lateral
       convolution is refitted by least squares.
     - A parent and a backbone: the parent's neck and heads on that backbone, every lateral convolution
       refitted to what the parent's network gave (the refresh after a reignition).
@@ -198,13 +213,14 @@ def prepare_detector(
     device = world.device
     normalization = normalization_of(task.training, world)
 
-    def build(spec: NetworkSpec) -> FasterRCNN:
+    def build(spec: AnySpec) -> FasterRCNN:
         model = build_detector(
             spec,
             len(data.class_names),
             max_stages=max_stages,
             normalization=normalization,
             bfloat16=wants_bfloat16(device),
+            supernet=supernet,
             image_mean=data.mean,
             image_std=data.std,
             **detector.model_dump(),
@@ -222,10 +238,14 @@ def prepare_detector(
         return model, ("neck and heads are fresh",)
 
     old_state, metadata = unpack(parent)
-    old_spec = NetworkSpec.from_dict(json.loads(metadata["spec"]))
+    old_spec = spec_from_dict(json.loads(metadata["spec"]))
     if "classes" in metadata and json.loads(metadata["classes"]) != list(data.class_names):
         # What tells other classes apart says nothing of these, even if they are as many.
         old_state = {key: tensor for key, tensor in old_state.items() if "_predictor." not in key}
+    if isinstance(task.spec, MultiScaleSpec):
+        return model, tuple(misfits(model, load_weights(model, inherit_path(old_state, task.spec.architecture))))
+    if not isinstance(old_spec, NetworkSpec):
+        raise ValueError(f"weights: they are of {old_spec.architecture}, which {task.spec.architecture} can't take")
     if backbone is None:
         state = inherit(old_state, old_spec, task.morphs, normalization)
     else:

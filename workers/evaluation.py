@@ -1,4 +1,4 @@
-"""A detector's evaluation as a task of its own: every metric of its data, and how fast it is.
+"""A detector's evaluation as a task of its own: every metric of its data, and, where that is asked, how fast it is.
 
 Speed is measured as in SP-NAS, section 4.2 ("we run 2000 testing images on one V100 GPU and take the last 1000 images
 to compute the average of the inference time"): by one rank, one image at a time. What is timed of an image begins with
@@ -34,6 +34,9 @@ from workers.settings import DetectorSettings
 from workers.task import CandidateFailure, OnProgress, ShouldStop, Task, TrainingResult, ignore_progress, never_stop
 from workers.world import World, alone
 
+EVALUATE, SCORE = "evaluate", "score"
+"""The kinds of tasks that evaluate: with a detector's speed, and without."""
+
 NUM_IMAGES = 2000
 """Of the paper, as is that the first half of them is not counted."""
 
@@ -52,22 +55,22 @@ def evaluate(
     world: World | None = None,
     loaders: Loaders | None = None,
 ) -> TrainingResult:
-    """Evaluate a detector on the evaluation split, and time it.
+    """Evaluate a detector on the evaluation split, and time it unless the task's kind is `SCORE`.
 
     Args:
         task: the network; of its training the size of a batch counts alone.
         data: what to evaluate on.
         detector: everything but the backbone.
         max_stages: pyramid levels, as the detector was built with.
-        parent: the detector's blob.
+        parent: the detector's blob, or that of a super-net which has it.
         on_progress: told every few images.
         should_stop: asked as often.
         world: the ranks that share the images; the first one's speed is measured.
         loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        The metrics, with ``images_per_second`` and ``latency_ms``, and no weights; on all ranks but the first, no
-        metrics either.
+        The metrics, ``images_per_second`` and ``latency_ms`` among them where it was timed, and no weights; on all
+        ranks but the first, no metrics either.
 
     Raises:
         CandidateFailure: when the weights are not of such a detector.
@@ -102,7 +105,7 @@ def evaluate(
         world=world,
         loaders=loaders,
     )
-    speed = measure_speed(model, data.val, on_images=reports(), world=world)
+    speed = None if task.kind == SCORE else measure_speed(model, data.val, on_images=reports(), world=world)
     return TrainingResult(
         metrics=metrics if speed is None else {**metrics, **speed.metrics},
         weights=b"",

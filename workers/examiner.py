@@ -4,6 +4,7 @@ Invariant: nothing of it is left behind once `end` has answered, and nothing tha
 """
 
 import tempfile
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Examiner:
         self._settings = settings
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._ranks: Ranks | None = None
+        self._ending = threading.Lock()
 
     def where(self) -> Whereabouts:
         """Answers once it is up."""
@@ -108,12 +110,12 @@ class Examiner:
         self._end()
 
     def _end(self) -> None:
-        ranks, self._ranks = self._ranks, None
-        scratch, self._scratch = self._scratch, None
-        if ranks is not None:
-            ranks.kill()
-        if scratch is not None:
-            scratch.cleanup()
+        with self._ending:  # who comes second returns when the first is through
+            if self._ranks is not None:
+                self._ranks.kill()
+            if self._scratch is not None:
+                self._scratch.cleanup()
+            self._ranks = self._scratch = None
 
 
 ExaminerActor: Any = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})(Examiner)  # type: ignore[call-overload]

@@ -54,12 +54,14 @@ def run_steps(
     world: World,
     loaders: Loaders,
     groups: NDArray[np.int64] | None = None,
+    choose: Callable[[int], None] | None = None,
+    uses_all: bool = True,
 ) -> None:
     """Train a model in place.
 
-    Every epoch takes the images in a new order; what is left over of the last batch is left out, since a
-    batch of one image breaks batch normalisation. Fewer images than a batch are one batch,
-    whose size the rate goes by.
+    Every epoch takes the images in a new order, and iterations may end within one; what is left over of the last batch
+    is left out, since a batch of one image breaks batch normalisation. Fewer images than a batch are one batch, whose
+    size the rate goes by.
 
     Args:
         model: its parameters that want a gradient are trained.
@@ -76,6 +78,9 @@ def run_steps(
         world: the ranks that share each batch.
         loaders: read ahead.
         groups: of the images, by `workers.batches.Plan`.
+        choose: lets a model of many paths compute the one of a step; called before it, with its number. What a step
+            leaves out keeps its weights and its momentum, without decay. None where each step uses the same.
+        uses_all: whether each step uses every parameter.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -83,7 +88,8 @@ def run_steps(
     """
     plan = _plan(settings, num_images, groups)
     batch_size, steps_per_epoch, num_steps = plan.batch_size, plan.steps_per_epoch, plan.num_steps
-    optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda)
+    # A fused step wants momentum of all of its parameters, or of none.
+    optimizer = build_optimizer(model, settings, fused=next(model.parameters()).is_cuda and choose is None)
     parameters = parameters_of(optimizer)
     steps_before, order = continuation.begin(optimizer, draws, notes)
     if not world.agrees(steps_before):
@@ -91,7 +97,7 @@ def run_steps(
             f"ranks have found different checkpoints, this one that of step {steps_before}; every node must see the "
             "same storage"
         )
-    network = world.wrap(model)
+    network = world.wrap(model, uses_all=uses_all)
     steps = plan.steps(draws, first=steps_before, order=order)
     # Those who read ahead draw from a copy, so that checkpoints hold the generator as it was at their step.
     ahead = plan.steps(copy.deepcopy(draws), first=steps_before, order=order)
@@ -107,6 +113,8 @@ def run_steps(
                 world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
                 raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
             order, _ = next(steps)
+            if choose is not None:
+                choose(step)
             set_learning_rate(optimizer, learning_rate(settings, step, num_steps, batch_size=batch_size))
             loss = loss_of(network, list(islice(loaded, share_size)))
             value = world.mean(loss.item())
@@ -118,14 +126,14 @@ def run_steps(
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimizer.step()
 
-            is_epochs_end = number == steps_per_epoch
+            is_epochs_end = number == steps_per_epoch or step + 1 == num_steps
             now = time.perf_counter()
             if is_epochs_end or number % STEPS_PER_REPORT == 0 or now - reported > SECONDS_PER_REPORT:
                 reported = now
                 on_progress(
                     Progress(
                         epoch=epoch,
-                        num_epochs=settings.epochs,
+                        num_epochs=plan.num_epochs,
                         step=step + 1,
                         num_steps=num_steps,
                         loss=value,
@@ -141,13 +149,14 @@ def run_steps(
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
     """Tell that a training on so many images is about to begin."""
+    plan = _plan(settings, num_images)
     on_progress(
         Progress(
             phase="preparing",
             epoch=1,
-            num_epochs=settings.epochs,
+            num_epochs=plan.num_epochs,
             step=0,
-            num_steps=_plan(settings, num_images).num_steps,
+            num_steps=plan.num_steps,
             loss=math.nan,
             images_per_second=0.0,
         )
@@ -162,17 +171,17 @@ def evaluation_reports(
     Returns:
         To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
     """
-    num_steps = _plan(settings, num_images).num_steps
+    plan = _plan(settings, num_images)
     started = time.perf_counter()
 
     def on_images(num_done: int) -> None:
         on_progress(
             Progress(
                 phase="evaluating",
-                epoch=settings.epochs,
-                num_epochs=settings.epochs,
-                step=num_steps,
-                num_steps=num_steps,
+                epoch=plan.num_epochs,
+                num_epochs=plan.num_epochs,
+                step=plan.num_steps,
+                num_steps=plan.num_steps,
                 loss=math.nan,
                 images_per_second=num_done / (time.perf_counter() - started),
             )
@@ -192,6 +201,7 @@ def _plan(settings: TrainingSettings, num_images: int, groups: NDArray[np.int64]
         num_images=num_images,
         batch_size=min(settings.batch_size, num_images),
         epochs=settings.epochs,
+        iterations=settings.iterations,
         flip=settings.flip,
         groups=groups,
     )

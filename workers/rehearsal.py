@@ -1,7 +1,8 @@
 """A training in little, with the memory and the traffic of a whole one: what `spnas doctor` has the ranks do.
 
 Invariant: what takes memory in a whole training takes it here, through the same code: the network, the recipe's batch,
-images padded as the largest of their batch would have them, gradients, and the optimizer's own.
+images padded as the largest of their batch would have them, gradients, and the optimizer's own. Of a super-net the path
+that takes the most is trained.
 """
 
 import time
@@ -12,11 +13,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from models.msnas_encoding import MultiScale, feature_strides
 from workers.classification import pretrain
 from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationSet, DetectionSet, Image, Target
 from workers.detection import train_detector
 from workers.rank import Session
+from workers.supernet import Paths
 from workers.task import ALL_REDUCE, NodeSettings, Task, TrainingResult
 from workers.world import World, joined
 
@@ -54,6 +57,7 @@ class RehearsalTrainer:
             data=replace(data, train=full_size(data.train, size), val=full_size(data.val, size)),
             detector=self._settings.detector,
             max_stages=self._settings.max_stages,
+            paths=FinestPath.of(task, self._settings.utilization),
             on_progress=session.on_progress,
             should_stop=session.should_stop,
             world=world,
@@ -69,6 +73,23 @@ class RehearsalTrainer:
             should_stop=session.should_stop,
             world=world,
         )
+
+
+class FinestPath(Paths):
+    """The path of a super-net that takes the most memory, at every step: it goes down as late as its heads let it.
+
+    What the optimizer keeps of operators that it leaves out is missing; beside images of full size that is little.
+    """
+
+    def at(self, step: int) -> MultiScale:
+        """That path."""
+        num_blocks = self.space.num_blocks
+        for num_downs in range(num_blocks + 1):
+            strides = (1,) * (num_blocks - num_downs) + (2,) * num_downs
+            utilizations = self.space.utilizations(frozenset(feature_strides(strides)))
+            if utilizations:
+                return self.space.architecture(strides, utilizations[0])
+        raise AssertionError("a space has members, and with enough blocks down every stride is offered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

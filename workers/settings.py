@@ -40,7 +40,12 @@ class Settings(BaseModel):
 
 
 class _Schedule(Settings):
-    epochs: int = Field(default=3, ge=1, le=100_000, description="Passes over the training images.")
+    epochs: int | None = Field(
+        default=3, ge=1, le=100_000, description="Passes over the training images; null where iterations are given."
+    )
+    iterations: int | None = Field(
+        default=None, ge=1, le=10**9, description="Batches to train on, given in place of epochs; null counts epochs."
+    )
     batch_size: int = Field(default=16, ge=1, le=MAX_IMAGES, description="Global batch, in images.")
     lr_schedule: Literal["cosine", "step"] = Field(
         default="cosine",
@@ -70,6 +75,21 @@ class _Schedule(Settings):
     )
     flip: bool = Field(default=True, description="Flip half of the training images from left to right.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _give_up_default_epochs(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("iterations") is not None and "epochs" not in values:
+            return {**values, "epochs": None}
+        return values
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if self.epochs is not None and self.iterations is not None:
+            raise ValueError(f"iterations: {self.iterations}, but epochs is {self.epochs}; give one of both")
+        if self.epochs is None and self.iterations is None:
+            raise ValueError("epochs: null, and so is iterations; give one of both")
+        return self
+
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
         if self.lr_schedule == "cosine" and self.final_lr > self.lr:
@@ -79,12 +99,16 @@ class _Schedule(Settings):
         return self
 
     def merged(self, changes: Mapping[str, Any]) -> Self:
-        """These settings with some keys replaced, checked again.
+        """These settings with some keys replaced, checked again; epochs replace iterations, and these epochs.
 
         Raises:
             pydantic.ValidationError: for an unknown key or a value out of bounds.
         """
-        return type(self).model_validate({**self.model_dump(), **changes})
+        values = self.model_dump()
+        for one, other in (("epochs", "iterations"), ("iterations", "epochs")):
+            if changes.get(one) is not None:
+                values[other] = None
+        return type(self).model_validate({**values, **changes})
 
 
 class TrainingSettings(_Schedule):
@@ -449,7 +473,9 @@ class ReignitionSettings(_Schedule):
     """Pretraining a fresh backbone as a classifier (SP-NAS, section 3.1, reignition)."""
 
     data: ClassificationDataSettings = Field(description="What to classify.")
-    epochs: int = Field(default=90, ge=1, le=100_000, description="Passes over the training images.")
+    epochs: int | None = Field(
+        default=90, ge=1, le=100_000, description="Passes over the training images; null where iterations are given."
+    )
     batch_size: int = Field(default=1024, ge=1, le=MAX_IMAGES, description="Global batch, in images.")
     lr: float = Field(default=0.4, gt=0, description="Highest learning rate, for a batch of `lr_batch_size`.")
     lr_batch_size: int | None = Field(

@@ -19,6 +19,7 @@ from models.architecture import NetworkSpec
 from models.backbone import Backbone, load_torchvision_weights
 from models.blob import unpack
 from models.detector_shape import BODY
+from models.families import AnySpec, spec_from_dict
 from models.inheritance import load_weights, misfits
 from workers.start_names import TORCHVISION, check_start_weights
 from workers.task import CandidateFailure
@@ -27,7 +28,7 @@ VERSION = "IMAGENET1K_V1"
 """Of torchvision's weights: those trained as in the ResNet paper, which all its networks have."""
 
 
-def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | None) -> tuple[str, ...]:
+def load_start_weights(detector: FasterRCNN, spec: AnySpec, weights: str | None) -> tuple[str, ...]:
     """Put the weights a search starts from into a fresh detector.
 
     Args:
@@ -46,6 +47,8 @@ def load_start_weights(detector: FasterRCNN, spec: NetworkSpec, weights: str | N
     """
     if weights is None:
         return ()
+    if not isinstance(spec, NetworkSpec):
+        raise ValueError(f"start.weights: {weights!r} do not fit multi-scale networks; leave it out")
     check_start_weights(weights, spec)
     body = detector.backbone.body
     assert isinstance(body, Backbone)
@@ -89,17 +92,21 @@ def _read(path: Path, spec: NetworkSpec) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             state, metadata = unpack(path.read_bytes())
-            stored = NetworkSpec.from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
+            stored = spec_from_dict(json.loads(metadata["spec"])) if "spec" in metadata else spec
         except (ValueError, RecursionError) as error:
             raise ValueError(f"start.weights: {path} is broken ({error}); write or copy it again") from error
         if stored != spec:
             raise ValueError(
-                f"start.weights: {path} holds {stored.architecture} (stem {stored.stem}, base channels "
-                f"{stored.base_channels}, shortcuts {stored.shortcuts}), the start is {spec.architecture} "
-                f"({spec.stem}, {spec.base_channels}, {spec.shortcuts}); start from what stands in the file"
+                f"start.weights: {path} holds {_words(stored)}, the start is {_words(spec)}; start from what stands in "
+                "the file"
             )
         return state
     return _tensors(path)
+
+
+def _words(spec: AnySpec) -> str:
+    rest = (f"{key} {value}" for key, value in spec.to_dict().items() if key != "architecture")
+    return f"{spec.architecture} ({', '.join(rest)})"
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

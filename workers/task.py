@@ -35,6 +35,7 @@ class NodeSettings:
         reignition_data: the classification data set, if there is one.
         detector: everything but the backbone.
         max_stages: levels of the pyramid.
+        utilization: which utilisations the paths of a super-net have; see `models.msnas_encoding.Utilization`.
         num_ranks: processes that train together on each node, one for each GPU.
         has_gpus: whether they may use the GPUs that they see.
         num_loaders: threads that read images ahead for each of them; 0 reads when they are wanted.
@@ -46,6 +47,7 @@ class NodeSettings:
     reignition_data: ClassificationDataSettings | None
     detector: DetectorSettings
     max_stages: int
+    utilization: str = "constrained"
     num_ranks: int = 1
     has_gpus: bool = True
     num_loaders: int = 0
@@ -92,7 +94,8 @@ class Task:
         index: the job's index in the search.
         attempt: counts the tries of this job, from 0.
         epoch: the journal's epoch of the driver that sent it.
-        kind: the job's kind, such as ``train_detector``, ``pretrain`` or ``evaluate``.
+        kind: the job's kind, such as ``train_detector``, ``train_supernet``, ``pretrain``, ``score`` or
+            ``evaluate``.
         spec: the network to train.
         morphs: what makes `spec` out of the parent's.
         training: the schedule.

@@ -1,4 +1,4 @@
-"""What a rank does with its tasks: trains and evaluates detectors, pretrains backbones.
+"""What a rank does with its tasks: trains and evaluates detectors, trains super-nets, pretrains backbones.
 
 Invariant: data sets are opened by the first task that needs them and stay open, as does what they cache, and who reads
 ahead in them.
@@ -11,9 +11,10 @@ from workers.data import open_classification_data, open_detection_data
 from workers.data.interface import ClassificationData, DetectionData
 from workers.data.loading import Loaders
 from workers.detection import train_detector
-from workers.evaluation import evaluate
+from workers.evaluation import EVALUATE, SCORE, evaluate
 from workers.rank import Session
 from workers.settings import CachedData
+from workers.supernet import Paths
 from workers.task import NodeSettings, Task, TrainingResult
 from workers.world import World, joined
 
@@ -52,7 +53,7 @@ class NetworkTrainer:
             )
         if self._detection_data is None:
             self._detection_data = open_detection_data(_shared(settings.data, settings))
-        if task.kind == "evaluate":
+        if task.kind in (EVALUATE, SCORE):
             return evaluate(
                 task,
                 data=self._detection_data,
@@ -71,6 +72,7 @@ class NetworkTrainer:
             max_stages=settings.max_stages,
             parent=session.parent,
             backbone=session.backbone,
+            paths=Paths.of(task, settings.utilization),
             checkpoints=session.checkpoints,
             on_progress=session.on_progress,
             should_stop=session.should_stop,

@@ -50,13 +50,19 @@ class World:
         length = len(batch) // self.size
         return batch[self.rank * length : (self.rank + 1) * length]
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with its gradients averaged over the ranks; all begin with the first one's weights."""
+    def wrap(self, model: nn.Module, *, uses_all: bool = True) -> nn.Module:
+        """The model with its gradients averaged over the ranks; all begin with the first one's weights.
+
+        Args:
+            model: the same on all ranks.
+            uses_all: whether every step uses every parameter; else each step may use others, the same on all ranks, and
+                those that it does not use get no gradient.
+        """
         if self.size == 1:
             return model
         if self.device.type == "cuda" and any(isinstance(part, SynchronizedBatchNorm) for part in model.modules()):
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # in place, same parameters
-        return DistributedDataParallel(model, forward_sync_buffers=False)
+        return DistributedDataParallel(model, forward_sync_buffers=False, find_unused_parameters=not uses_all)
 
     def mean(self, value: float) -> float:
         """The mean over all ranks."""

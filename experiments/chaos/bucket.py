@@ -1,11 +1,11 @@
-"""An object store on this machine, the tests' own.
+"""An object store on this machine.
 
 Invariant: it is empty when it starts and gone when it is closed.
 """
 
 from contextlib import ExitStack
 
-from tests.s3_server import CREDENTIALS, running_s3_server
+from experiments.s3_server import CREDENTIALS, running_s3_server
 
 NAME = "chaos"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
+from pyarrow.fs import FileSystem
 
 from experiments.chaos.beside import beside
 from experiments.chaos.stub import LOG
@@ -81,10 +82,9 @@ def check_files(
     told = [record["outcome"]["index"] for record in records if record["type"] == "told"]
     if told != list(range(len(expected))):
         findings.lost.append(f"told {told} instead of 0 to {len(expected) - 1}")
-    attempts = _attempts(records)
-    findings.repeated += _repeated(folder, attempts)
+    findings.repeated += repeated(folder)
     if resumes:
-        findings.repeated += _steps_repeated(folder, attempts)
+        findings.repeated += _steps_repeated(folder, _attempts(records))
     findings.left_over += _left_over(folder, History.fold(config, journal))
 
 
@@ -98,19 +98,28 @@ def _attempts(records: list[Record]) -> dict[int, list[tuple[str, float]]]:
     return attempts
 
 
-def _repeated(folder: RunFolder, attempts: dict[int, list[tuple[str, float]]]) -> Iterator[str]:
+def repeated(folder: RunFolder) -> Iterator[str]:
     """Jobs of which an attempt was sent off although the result of an earlier one was in storage."""
     stored = {name.removesuffix(".json") for name in folder.storage.names("results")}
-    for index, tries in attempts.items():
+    for index, tries in _attempts(Journal(folder.storage).read()).items():
         finished = [name for name, _ in tries if name in stored]
         if len(finished) < 2:
             continue
-        storage = folder.storage
-        if isinstance(storage, LocalFolder):  # a result may have come while the next attempt was on its way
-            stored_at = (storage.path / "results" / f"{finished[0]}.json").stat().st_mtime
-            if all(sent_at <= stored_at for name, sent_at in tries if name in finished[1:]):
-                continue
-        yield f"job {index} was finished more than once: {', '.join(finished)}"
+        stored_at = _stored_at(folder, f"results/{finished[0]}.json")
+        # A result may have come while the next attempt was on its way.
+        if any(sent_at > stored_at for name, sent_at in tries if name in finished[1:]):
+            yield f"job {index} was finished more than once: {', '.join(finished)}"
+
+
+def _stored_at(folder: RunFolder, name: str) -> float:
+    """When a file was written, in seconds since 1970; of an object, the latest that it can have been."""
+    storage = folder.storage
+    if isinstance(storage, LocalFolder):
+        return (storage.path / name).stat().st_mtime
+    filesystem, root = FileSystem.from_uri(folder.address)
+    written = filesystem.get_file_info(f"{root}/{name}").mtime
+    assert written is not None, f"{name} is gone"
+    return float(written.timestamp()) + 1  # S3 tells whole seconds
 
 
 def _steps_repeated(folder: RunFolder, attempts: dict[int, list[tuple[str, float]]]) -> Iterator[str]:

@@ -35,7 +35,7 @@ from workers.run_folder import RunFolder
 TRAINERS = {"real": "experiments.chaos.trainers:FaultyNetwork"}
 STUB_TRAINER = "experiments.chaos.trainers:FaultyStub"
 TICK_S = 0.05
-VANISH_S = 15.0
+VANISH_S = 60.0
 SHARED_MEMORY = Path("/dev/shm")
 OF_RAY = re.compile(r"plasma|ray|sem\.")
 OF_CLUSTER = re.compile(r"site-packages/ray/|ray::(IDLE|DashboardAgent|RuntimeEnvAgent)|multiprocessing|moto")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
+DEAD = ("Z", "X")
 
 
 def parent_of(pid: int) -> int:
@@ -24,7 +25,7 @@ def command_of(pid: int) -> str:
 def is_alive(pid: int) -> bool:
     """Whether it runs, or could."""
     try:
-        return _fields(pid)[0] not in ("Z", "X")
+        return _fields(pid)[0] not in DEAD
     except OSError:
         return False
 
@@ -34,14 +35,34 @@ def is_stopped(pid: int) -> bool:
     return _fields(pid)[0] == "T"
 
 
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """(pid, command) of every living process below one."""
+    children: dict[int, list[int]] = {}
+    for each in _pids():
+        with contextlib.suppress(OSError):
+            state, parent, *_ = _fields(each)
+            if state not in DEAD:
+                children.setdefault(int(parent), []).append(each)
+    frontier = [pid]
+    while frontier:
+        for child in children.get(frontier.pop(), []):
+            frontier.append(child)
+            with contextlib.suppress(OSError):
+                yield child, command_of(child)
+
+
 def with_variable(name: str, value: str) -> Iterator[tuple[int, str]]:
     """(pid, command) of every living process that was started with a variable of the environment, but this one."""
     wanted = f"{name}={value}".encode()
-    for folder in PROC.iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
+    for pid in _pids():
+        if pid != os.getpid():
             with contextlib.suppress(OSError):
-                if wanted in (folder / "environ").read_bytes().split(b"\0") and is_alive(int(folder.name)):
-                    yield int(folder.name), command_of(int(folder.name))
+                if wanted in (PROC / str(pid) / "environ").read_bytes().split(b"\0") and is_alive(pid):
+                    yield pid, command_of(pid)
+
+
+def _pids() -> Iterator[int]:
+    return (int(folder.name) for folder in PROC.iterdir() if folder.name.isdigit())
 
 
 def _fields(pid: int) -> list[str]:

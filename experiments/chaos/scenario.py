@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from experiments.chaos.faults import HALF, Fault
 
-HANG_MINUTES = 1 / 30
-LIMIT_S = {"steady": 60.0, "paired": 60.0, "real": 240.0}
+HANG_MINUTES = 1 / 10  # what is alive may be silent for so long on a busy machine
+LIMIT_S = {"steady": 240.0, "paired": 240.0, "real": 600.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ class StubTrainer:
         """Add up random numbers; the score is what all that went into them comes to."""
         generator = np.random.default_rng(task.seed)
         num_steps = task.training.epochs
+        assert num_steps is not None
         step, total = 0, 0
         saved = _read(session.checkpoints)
         if saved is not None:

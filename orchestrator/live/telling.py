@@ -98,8 +98,8 @@ class Teller:
         metric = self._config.objective.metric
         if outcome["status"] == "failed":
             what = f"failed: {one_line(outcome['error'])}"
-        elif outcome["score"] is not None:
-            what = f"{metric} {percent(outcome['score'])}"
+        elif metric in outcome["metrics"]:
+            what = f"{metric} {percent(outcome['metrics'][metric])}"
         else:
             what = "  ".join(f"{name} {percent(value)}" for name, value in outcome["metrics"].items())
         stuck = f"  stuck {state['counter']:<3}" if row["round"] else ""

@@ -81,7 +81,7 @@ class Group:
     """Runs that differ in their seeds alone.
 
     Attributes:
-        name: what sets it apart from the others, by its config: ``serial.acceptance=paired``, or the algorithm.
+        name: what sets it apart from the others: its algorithm, or keys of its config, ``serial.acceptance=paired``.
         curves: indices of its runs, by seed.
         by_candidates: its band over candidates.
         by_hours: its band over hours.
@@ -232,17 +232,16 @@ def _deviations(one: RunConfig, other: RunConfig) -> dict[str, tuple[object, obj
 
 
 def _group_names(configs: Sequence[RunConfig]) -> list[str]:
-    """What sets each group apart from the others."""
-    algorithms = [config.algorithm for config in configs]
-    if len(set(algorithms)) == len(algorithms):
-        return list(algorithms)
-    apart = [_deviations(configs[0], config) for config in configs]
-    keys = sorted({key for each in apart for key in each})
-    before = {key: pair[0] for each in apart for key, pair in each.items()}
+    """What sets each group apart from the others: its algorithm, and keys that differ among those of one algorithm."""
+    several = len({config.algorithm for config in configs}) > 1
     names = []
-    for each in apart:
-        values = [f"{key}={each[key][1] if key in each else before[key]}" for key in keys[:MAX_KEYS]]
-        names.append(one_line(" ".join(values)))
+    for config in configs:
+        alike = [other for other in configs if other.algorithm == config.algorithm]
+        apart = [_deviations(alike[0], other) for other in alike]
+        before = {key: pair[0] for each in apart for key, pair in each.items()}
+        own = {key: pair[1] for key, pair in _deviations(alike[0], config).items()}
+        words = [f"{key}={own.get(key, value)}" for key, value in sorted(before.items())[:MAX_KEYS]]
+        names.append(one_line(" ".join([config.algorithm] * (several or not words) + words)))
     if len(set(names)) < len(names):
         names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
     return names

@@ -18,8 +18,10 @@ from PIL import Image as PillowImage
 from models.wording import one_line
 from orchestrator.config_files import read_config
 from orchestrator.errors import UserError
-from orchestrator.report.story import Network, Story
-from workers.data.interface import Image, Target
+from orchestrator.report.story import Story
+from orchestrator.sources import Source, best_of_run
+from workers.data import open_detection_data
+from workers.data.interface import DetectionSet, Image, Target
 
 THRESHOLD = 0.5
 """The score from which on a detection is shown."""
@@ -132,19 +134,20 @@ def find_detections(story: Story, num_images: int) -> Detections:
 
 def _found(story: Story, num_images: int) -> Detections:
     shown = list({network.index: network for network in (story.networks[0], story.networks[-1])}.values())
-    names = ["start", "best"][-len(shown) :] if len(shown) > 1 else [shown[0].name]
-    models = [_model(story, network) for network in shown]
+    names = ["start", "best"] if len(shown) > 1 else [shown[0].name]
+    sources = [_source(story, network.index) for network in shown]
     classes, split = _validation(story)
-    for network, (_, trained_for) in zip(shown, models, strict=True):
-        if trained_for != classes:
-            raise _MissingError(f"the detector of job {network.index} has other classes than the data")
+    for source in sources:
+        if source.card is not None and source.card.classes != classes:
+            raise _MissingError(f"the detector of job {source.job} has other classes than the data")
+    models = [_model(source) for source in sources]
     pictures = []
     for index in _spread(len(split), num_images):
         try:
             image, target = split.image(index), split.target(index)
         except (OSError, ValueError) as error:
             raise _MissingError(f"validation image {index} can't be read ({one_line(str(error))})") from None
-        found = [_look(model, image, classes) for model, _ in models]
+        found = [_look(model, image, classes) for model in models]
         pictures.append(_picture(index, image, target, found, classes))
     detectors = tuple(
         Detector(name=name, index=network.index, score=network.score)
@@ -153,25 +156,31 @@ def _found(story: Story, num_images: int) -> Detections:
     return Detections(detectors=detectors, pictures=tuple(pictures))
 
 
-def _model(story: Story, network: Network) -> tuple[Any, tuple[str, ...]]:
-    """A network's detector with its weights, and its classes."""
+def _source(story: Story, job: int) -> Source:
+    """The weights of a job's detector."""
     try:
-        from orchestrator.exports import network_of
+        source = best_of_run(story.facts.address, job)
+    except UserError as error:
+        raise _MissingError(one_line(str(error))) from None
+    if source.card is None:
+        raise _MissingError(f"job {job} has come to no detector, or its weights don't say what theirs is")
+    return source
 
-        portable = network_of(story.facts.address, network.index)
-        if portable.card is None:
-            raise _MissingError(f"job {network.index} is no detector")
-        return portable.build_detector(), portable.card.classes
+
+def _model(source: Source) -> Any:
+    """A detector with its weights."""
+    try:
+        from models.portable import Portable
+
+        return Portable.of_blob(source.data, source.card).build_detector()
     except ImportError as error:
         raise _MissingError(f"torch can't be loaded ({one_line(str(error))})") from None
-    except (UserError, ValueError) as error:
-        raise _MissingError(one_line(str(error))) from None
+    except ValueError as error:
+        raise _MissingError(f"job {source.job}: {one_line(str(error))}") from None
 
 
-def _validation(story: Story) -> tuple[tuple[str, ...], Any]:
+def _validation(story: Story) -> tuple[tuple[str, ...], DetectionSet]:
     """The classes and the validation split of the run's data."""
-    from workers.data import open_detection_data
-
     config = read_config(story.facts.config_yaml, f"config of {story.facts.address}")
     try:
         data = open_detection_data(config.data)

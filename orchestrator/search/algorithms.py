@@ -14,6 +14,9 @@ AlgorithmName = Literal["spnas", "msnas", "random", "train", "evaluate", "pretra
 SUPER_NET_ALGORITHMS: tuple[AlgorithmName, ...] = ("msnas", "random")
 """Those that sample the paths of a super-net."""
 
+SEARCHES: tuple[AlgorithmName, ...] = ("spnas", *SUPER_NET_ALGORITHMS)
+"""Those of `spnas search`; the others have commands of their own."""
+
 
 def build_algorithm(name: AlgorithmName, settings: SearchSettings) -> Algorithm:
     """The algorithm of a name."""

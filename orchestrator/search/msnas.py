@@ -224,7 +224,7 @@ class MsNas:
         supernet = 0  # the first job
         return Job(
             index=state.next_index,
-            kind="train_detector" if self.settings.evolution.fine_tune else "evaluate",
+            kind="train_detector" if self.settings.evolution.fine_tune else "score",
             role="candidate",
             phase="evolution",
             round=generation,

@@ -30,7 +30,8 @@ class Job:
 
     Attributes:
         index: its place in the order of decisions, from 0.
-        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full`` or ``evaluate``.
+        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full``, ``score``
+            (evaluate alone) or ``evaluate`` (and time it).
         role: what it is for the search: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``,
             ``refresh``, ``supernet``, ``final`` or ``evaluation``.
         phase: ``serial``, ``parallel`` or ``final`` in a search by morphs, ``supernet``, ``evolution`` or ``final`` in

@@ -5,9 +5,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.architecture import MAX_BLOCKS, Architecture, NetworkSpec
-from models.costs import backbone_costs
+from models.costs import Cost, backbone_costs
 from models.detector_shape import DetectorShape
-from models.families import AnySpec
+from models.families import AnySpec, network_cost
+from models.msnas_encoding import MultiScaleSpec
 
 
 class Settings(BaseModel):
@@ -147,6 +148,11 @@ class SearchSettings(Settings):
     train_full: bool
     image_size: tuple[int, int]
     max_failures_in_a_row: int
+
+    def cost(self, spec: AnySpec) -> Cost:
+        """What a network costs on one of the images that costs are counted for; see `models.families.network_cost`."""
+        size = self.evolution.image_size if isinstance(spec, MultiScaleSpec) else None
+        return network_cost(spec, *(size or self.image_size), self.detector)
 
     @property
     def start_network(self) -> NetworkSpec:

@@ -68,6 +68,7 @@ def check_config(config: RunConfig) -> None:
 @given(st.dictionaries(st.sampled_from(PATHS), odd_values, min_size=1, max_size=3))
 @example({("start", "training"): {"epochs": [[[[]]]]}})
 @example({("data", "format"): ["shapes"]})
+@example({("sample",): {"": b"\xff"}})  # a search by morphs has no samples
 @example({("data", "mean"): []})  # pydantic speaks of its first number, which is not there
 def test_a_config_with_odd_values_is_one_or_refused(changes: dict[tuple[str, ...], Any]) -> None:
     values = deepcopy(SMALLEST)

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from models.architecture import MAX_BLOCKS, MAX_CHANNELS, Architecture, ArchitectureError, NetworkSpec
 from models.costs import backbone_costs
+from models.families import network_cost, parse_architecture, spec_from_dict
 from models.morphism import parse_morph
+from models.msnas_encoding import FEATURE_STRIDES, MultiScale, MultiScaleSpec
 from models.wording import MAX_VALUE, brief, one_line
 from tests.fuzz.answers import FEW, MANY, answer, check_message, refusal
 
@@ -39,9 +41,45 @@ def test_what_is_built_from_an_encoding_has_costs_that_can_be_shown(text: str, s
         assert backbone_costs(spec, 2**14, 2**14).macs / 1e9 > 0
 
 
+WHOLE = "MS(BB,180;1,2,2,1,2,1,0.5,1,1,0.5,1,1,0.5;8,8,16,16,32)"
+MULTI_SCALE_PIECES = ["MS(", "BB", "BNB", ",", ";", "0.5", "1", "2", "4", "8", "16", "32", "64", ")", "0.50", "02", "+"]
+multi_scales = (
+    st.lists(st.sampled_from(MULTI_SCALE_PIECES) | st.sampled_from(ODD), max_size=16).map("".join)
+    # what is almost one: a piece of one that is has another one in its place
+    | st.builds(
+        lambda start, length, piece: WHOLE[:start] + piece + WHOLE[start + length :],
+        st.integers(0, len(WHOLE)),
+        st.integers(0, 5),
+        st.sampled_from(["", *MULTI_SCALE_PIECES, *ODD]),
+    )
+)
+
+
+@MANY
+@given(multi_scales)
+@example(WHOLE + "\n")
+@example(WHOLE.replace("180", "\u0661"))
+@example(WHOLE.replace("180", "9" * 5000))
+@example("MS(BB,4;" + "2,0.5," * 10 + "2;8,8,8,8,8)")
+def test_a_text_is_a_multi_scale_encoding_that_prints_as_itself_or_is_refused_with_its_position(text: str) -> None:
+    try:
+        network = MultiScale.parse(text)
+    except ArchitectureError as error:
+        assert 0 <= error.position <= len(text)
+        check_message(str(error))
+        return
+    assert str(network) == text and parse_architecture(text) == network
+    assert set(network.heads) <= set(network.feature_strides) <= set(FEATURE_STRIDES)
+    assert network_cost(MultiScaleSpec(network), 2**14, 2**14).macs / 1e9 > 0
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "MS(BB,4;" + "1," * 10**6 + "1;4,4,4,4,4)",
+        "MS(BB,4;1;" + "4," * 10**6 + "4)",
+        "MS(BB," + "9" * 10**6 + ";1;4,4,4,4,4)",
+        "MS(" * 10**6,
         "BB(" + "d" * 10**6 + ")",
         "BB(" + "1," * 10**6 + "1)",
         "BB(1)+(" + "0," * 10**5 + "0)",
@@ -53,7 +91,7 @@ def test_what_is_built_from_an_encoding_has_costs_that_can_be_shown(text: str, s
     ids=lambda text: text[:10].replace("\x00", "0"),
 )
 def test_a_megabyte_is_refused_at_once_in_one_line(text: str) -> None:
-    assert "\n" not in refusal(lambda: Architecture.parse(text))
+    assert "\n" not in refusal(lambda: parse_architecture(text))
 
 
 def test_the_longest_encoding_is_one() -> None:
@@ -77,8 +115,13 @@ json_values = st.recursive(
 @example({"architecture": "BB(1)", "shortcuts": ["i"], "stem": "deep", "base_channels": 8})
 @example({"architecture": "BB(1)", "shortcuts": "i", "stem": "deep", "base_channels": 1.5})
 @example({"architecture": 5, "shortcuts": "i", "stem": "deep", "base_channels": 8})
+@example({"architecture": WHOLE, "stem": ["deep"]})
+@example({"architecture": WHOLE, "stem": "none"})
+@example({"architecture": "MS(", "stem": "deep"})
 def test_a_stored_network_is_one_or_refused(values: dict[str, object]) -> None:
     answer(lambda: NetworkSpec.from_dict(values))
+    answer(lambda: MultiScaleSpec.from_dict(values))
+    answer(lambda: spec_from_dict(values))
 
 
 morphs = st.lists(

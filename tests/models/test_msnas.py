@@ -13,9 +13,10 @@ from torchvision.models.detection import FasterRCNN
 
 from models.detector_shape import DetectorShape
 from models.detectors import build_detector, choose_path
+from models.families import detector_parameters
 from models.inheritance import load_weights
 from models.msnas import MultiScaleEncoder, inherit_path
-from models.msnas_costs import multi_scale_costs
+from models.msnas_costs import multi_scale_costs, multi_scale_detector_parameters
 from models.msnas_encoding import MultiScale, MultiScaleSpec, SearchSpace
 from tests.models.strategies import REPEATABLE, warmed
 from tests.models.test_msnas_encoding import multi_scales
@@ -117,6 +118,28 @@ def test_a_step_on_one_path_leaves_the_other_operators_without_gradients() -> No
     trained = {name for name, parameter in supernet.named_parameters() if parameter.grad is not None}
     own = {name for name, _ in MultiScaleEncoder(MultiScaleSpec(UP_AND_DOWN)).named_parameters()}
     assert trained == own
+
+
+@pytest.mark.parametrize("supernet", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"mask": True, "mask_channels": 6},
+        {"head_convolutions": 2},
+        {"kind": "cascade_rcnn", "anchor_ratios": (1.0,)},
+    ],
+)
+@pytest.mark.parametrize("block", ["BB", "BNB"])
+def test_the_parameters_of_a_detector_and_of_its_super_net_are_counted_without_building_them(
+    block: str, shape: dict[str, Any], supernet: bool
+) -> None:
+    spec = MultiScaleSpec(MultiScale(block, 4, UP_AND_DOWN.strides, UP_AND_DOWN.heads))
+    fields = SMALL | shape
+    counted = multi_scale_detector_parameters(spec, DetectorShape(**fields), 3, supernet=supernet)
+    assert counted == _num_parameters(build_detector(spec, 3, supernet=supernet, **fields))
+    if not supernet:
+        assert counted == detector_parameters(spec, DetectorShape(**fields), 3, max_stages=4)
 
 
 def test_a_path_of_another_space_is_refused() -> None:

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.architecture import Architecture, ArchitectureError, NetworkSpec
+from models.backbone import build_backbone
 from models.costs import backbone_costs
 from models.detector_shape import DetectorShape
-from models.families import as_multi_scale, network_cost, parse_architecture, read_architecture, spec_from_dict
+from models.families import (
+    network_cost,
+    parse_architecture,
+    read_architecture,
+    read_spec,
+    spec_from_dict,
+)
 from models.msnas_costs import multi_scale_costs
 from models.msnas_encoding import (
     FEATURE_STRIDES,
@@ -200,7 +207,36 @@ def test_every_row_of_tables_7_to_9_is_valid(name: str) -> None:
     network = MULTI_SCALE_ZOO[name]
     assert network.architecture in SPACES[network.space]
     assert read_architecture(name.upper().replace("-", "_")) == network.architecture
-    assert as_multi_scale(name) == network.spec
+    assert read_spec(name) == network.spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("msnas-r18-9", "the nearest is msnas-r18-5 "),
+        ("msnas", "the nearest is msnas-"),
+        ("resnet19", "the nearest is resnet18 "),
+        ("MS", "position 0: expected 'MS\\('"),
+        ("MS(BB,4;1,2;4,4,8,8,16)", "position 20: no block of this encoder gives a feature of stride 16; .* are 4, 8"),
+        ("MS(BB,4;0.5;4,4,4,4,4)", "position 8: with stride 0.5, block 1 would give a feature finer than 1/4"),
+        ("MS(XB,4;1;4,4,4,4,4)", "position 3: expected a type of block, one of BB, BNB; found 'XB'"),
+    ],
+)
+def test_what_is_no_network_of_any_family_is_refused_with_the_nearest_or_the_position(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read_spec(text)
+    assert str(caught.value).startswith("architecture ") and "\n" not in str(caught.value)
+
+
+def test_a_text_of_any_family_is_read_with_its_stem_or_another() -> None:
+    assert read_spec("resnet18") == NetworkSpec.fresh(Architecture.parse("BB(11,d1,d1,d1)"), "resnet")
+    assert read_spec("BB(1)", base_channels=8) == NetworkSpec.fresh(Architecture.parse("BB(1)"), "deep", 8)
+    assert read_spec("msnas-r18-5") == MULTI_SCALE_ZOO["msnas-r18-5"].spec
+    assert read_spec("MS(BB,4;1,2;4,4,8,8,8)", "deep").stem == "deep"
+    with pytest.raises(ValueError, match="base channels: 8, but MS.* says its channels itself; leave them out"):
+        read_spec("msnas-r18-5", base_channels=8)
+    with pytest.raises(ValueError, match="is a multi-scale network; build a MultiScaleEncoder"):
+        build_backbone("msnas-r18-5")
 
 
 @pytest.mark.parametrize("name", MULTI_SCALE_ZOO)

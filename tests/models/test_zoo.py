@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import get_model_weights
 
-from experiments.zoo_table import encodings, table
+from experiments.zoo_table import encodings, multi_scale_encodings, table
 from models import build_backbone
 from models.architecture import Architecture, ArchitectureError, NetworkSpec
 from models.costs import backbone_costs
@@ -81,5 +81,5 @@ def test_costs_are_those_that_torchvision_publishes(name: str) -> None:
 
 def test_the_page_has_the_tables_as_they_are_computed() -> None:
     page = (REPOSITORY / "docs" / "zoo.md").read_text()
-    for part in (encodings(), table()):
+    for part in (encodings(), multi_scale_encodings(), table()):
         assert part in page, "run python -m experiments.zoo_table and put what it prints into docs/zoo.md"

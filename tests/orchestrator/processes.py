@@ -1,27 +1,11 @@
-"""Processes that a test has started, found through /proc, so that nobody else's are touched."""
+"""Kills what this process has started, and nobody else's."""
 
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-
-def descendants(pid: int) -> Iterator[tuple[int, str]]:
-    """(pid, command line) of every living process below one."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):  # it may end while we look
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] != "Z":
-                    parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    frontier = [pid]
-    while frontier:
-        for child in parents.get(frontier.pop(), []):
-            frontier.append(child)
-            with contextlib.suppress(OSError):
-                yield child, (Path("/proc") / str(child) / "cmdline").read_text().replace("\0", " ")
+from experiments.chaos.processes import descendants
 
 
 def kill_workers() -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.s3_server import S3Server
 from orchestrator.runs import RunLock, open_run
 from tests.orchestrator.live.terminal import Command
 from tests.orchestrator.tiny import TINY, tiny_config, write_config
-from tests.s3_server import S3Server
 from tests.small_data import ecp_object, write_json
 from workers.storage import open_storage
 

@@ -11,6 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from models.detector_shape import DetectorShape
+from models.msnas_zoo import MULTI_SCALE_ZOO
 from orchestrator.cli import app
 from orchestrator.commands import evaluation_config, run_config
 from orchestrator.config import RunConfig
@@ -24,6 +25,8 @@ from tests.orchestrator.tiny import tiny_config, write_config
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
 
+MULTI_SCALE = "MS(BB,4;1,2,0.5;4,4,8,8,8)"
+SYNC = ["training.normalization=sync", "evolution.flops_window=1"]
 SWAPPED = "BB(1,1,1)", "iss"  # a network with a shortcut that no fresh build has
 
 
@@ -122,12 +125,53 @@ def test_a_name_stands_for_encoding_stem_and_width(tmp_path: Path, config: Path)
     assert (start.architecture, start.stem, start.base_channels) == ("BB(11,d1,d1,d1)", "resnet", 64)
 
 
+def test_a_multi_scale_network_is_trained_whatever_family_the_config_is_of(tmp_path: Path, config: Path) -> None:
+    start = training(tmp_path, config, architecture=MULTI_SCALE).start  # the config has base_channels 4
+    assert (start.architecture, start.stem) == (MULTI_SCALE, "deep")  # and a stem of its own
+    start = training(tmp_path, config, architecture="MSNAS_R18_5").start
+    assert start.spec == MULTI_SCALE_ZOO["msnas-r18-5"].spec
+    other = ["algorithm=msnas", f'start={{architecture: "{MULTI_SCALE}"}}', *SYNC]
+    multi = tmp_path / "multi.yaml"
+    multi.write_text(run_config(None, folder(tmp_path), config, other).to_yaml())
+    start = training(tmp_path, multi, architecture="resnet18").start
+    assert (start.architecture, start.stem) == ("BB(11,d1,d1,d1)", "resnet")
+
+
+def test_what_a_multi_scale_network_can_not_do_is_refused(tmp_path: Path, config: Path) -> None:
+    run, named = ("--run", tmp_path / "run"), ("--architecture", MULTI_SCALE)
+    assert "is a multi-scale network; pretrain asks for one such as resnet50" in refused(
+        "pretrain", config, *run, *named
+    )
+    line = refused("train", config, *run, *named, "start.weights=torchvision:resnet18")
+    assert "start.weights: 'torchvision:resnet18' do not fit multi-scale networks; leave it out" in line
+    assert "the nearest is msnas-r18-5" in refused("train", config, *run, "--architecture", "msnas-r18-6")
+    line = refused("train", config, *run, "--architecture", "MS(BB,4;1,2;4,4,8,8,16)")
+    assert line.startswith("--architecture: architecture 'MS(BB,4;1,2;4,4,8,8,16)', position 20: no block")
+    (tmp_path / "other.pth").write_bytes(b"")
+    assert "do not fit multi-scale networks" in refused("train", config, *run, *named, "--from", tmp_path / "other.pth")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_search_may_start_from_a_pretraining(tmp_path: Path, config: Path) -> None:
     source = tmp_path / "source"
     finished_run(source, tiny_config(algorithm="pretrain"), blob(detector=False))
-    settings = run_config("spnas", folder(tmp_path), config, (), source=str(source))
+    settings = run_config(None, folder(tmp_path), config, (), source=str(source))
     assert settings.start.given is not None and settings.start.given.kind == "backbone"
     assert settings.algorithm == "spnas"
+
+
+def test_a_search_is_by_the_configs_own_algorithm_which_another_commands_can_not_be(
+    tmp_path: Path, config: Path
+) -> None:
+    for algorithm, start in (("spnas", "BB(1,1)"), ("msnas", MULTI_SCALE), ("random", MULTI_SCALE)):
+        overrides = [f"algorithm={algorithm}", f'start={{architecture: "{start}"}}', *SYNC]
+        assert run_config(None, folder(tmp_path), config, overrides).algorithm == algorithm
+    with pytest.raises(
+        UserError, match="algorithm: 'train' is none of this command's, spnas, msnas, random; use spnas t"
+    ):
+        run_config(None, folder(tmp_path), config, ["algorithm=train"])
+    with pytest.raises(UserError, match="algorithm: 'spnas' is none of this command's, train; use spnas search"):
+        training(tmp_path, config, "algorithm=spnas")
 
 
 def test_an_evaluation_takes_the_runs_own_config_but_neither_its_budget_nor_its_fleet(

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from orchestrator.config import FleetConfig, RunConfig
-from orchestrator.config_files import differences, load_config, may_change, parse_config
+from orchestrator.config_files import differences, load_config, may_change, parse_config, read_config
 from orchestrator.errors import UserError
 from tests.orchestrator.tiny import tiny_config
 from workers.settings import TrainingSettings
@@ -314,6 +314,40 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(UserError, match="picture.yaml: is not text; give the path of a YAML file"):
         load_config(tmp_path / "picture.yaml")
+
+
+def test_a_file_has_only_what_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    base = write(tmp_path, yaml.safe_dump({**SMALLEST, "training": {"epochs": 7, "lr": 0.5}, "final": {"epochs": 9}}))
+    middle, path = tmp_path / "recipes" / "middle.yaml", tmp_path / "recipes" / "leaf.yaml"
+    middle.write_text(f"base: ../{base.name}\ntraining: {{lr: 0.25}}\nfinal: null\n")
+    path.write_text("base: middle.yaml\nseed: 3\n")
+    found = load_config(path, ["training.flip=false"])
+    assert (found.training.epochs, found.training.lr, found.training.flip) == (7, 0.25, False)
+    assert (found.seed, found.final, load_config(base).seed) == (3, None, 0)
+    assert read_config(found.to_yaml(), "stored") == found
+
+
+@pytest.mark.parametrize(
+    ("base", "line"),
+    [
+        (
+            "none.yaml",
+            r"config .*/none\.yaml \(the base of 'leaf.yaml'\): can't be read \(No such file or directory\); ",
+        ),
+        ("'a\\0b'", r"config .*: can't be read \("),
+        ('"a\\0b"', r"config .* \(the base of 'leaf.yaml'\): can't be read \(embedded null byte\); give the path"),
+        (".", r"config .* \(the base of 'leaf.yaml'\): is no file; give the path of a YAML file"),
+        ("5", r"config .*/leaf\.yaml: base: 5 is no path; give that of a YAML file, seen from here"),
+        ("leaf.yaml", r"config .*: base: 'leaf\.yaml'; 8 files build on this one, is it a circle\?"),
+    ],
+)
+def test_a_base_that_is_none_is_answered(tmp_path: Path, base: str, line: str) -> None:
+    path = tmp_path / "leaf.yaml"
+    path.write_text(f"base: {base}\n")
+    with pytest.raises(UserError, match=line) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_resolved_config_is_the_same_config(tmp_path: Path) -> None:

@@ -140,6 +140,23 @@ def test_a_network_that_does_not_fit_fails_with_the_batch_size_to_lower(small_ra
 
 
 @pytest.mark.ray
+def test_a_search_of_paths_has_its_super_net_rehearsed_and_what_is_sampled_with_more_images(small_ray: None) -> None:
+    changes = {
+        "algorithm": "msnas",
+        "start": {"architecture": "MS(BB,4;1,2,0.5;4,4,8,8,8)"},
+        "evolution": {"flops_window": 1.0},
+        "training": {"batch_size": 4, "normalization": "sync"},
+        "final": {"batch_size": 8},
+    }
+    rows = rows_of(None, LARGE, **changes)
+    steps = {name: row for name, row in rows.items() if name.startswith("training step")}
+    assert steps.keys() == {"training step, supernet", "training step, final"}
+    assert steps["training step, supernet"].looked_at.startswith("the finest path of the super-net of MS(BB,4;1,2,0.5;")
+    assert "lower final.batch_size" in steps["training step, final"].remedy
+    assert "super-net's weights" in rows["object store"].looked_at and rows["object store"].status == "pass"
+
+
+@pytest.mark.ray
 def test_who_does_not_answer_in_time_is_ended_and_not_asked_again(small_ray: None, tmp_path: Path) -> None:
     examiners = Examiners(tiny_config(fleet={"num_workers": 1}).fleet, settings_of(tmp_path), 1, 60)
     late = examiners.ask("train", 0.5, {"worker-0": (task_of("sleep"),)})["worker-0"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,22 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 import spnas
+from models.detector_card import DetectorCard
+from models.detector_shape import DetectorShape
+from models.detectors import build_detector
 from models.portable import Portable
 from orchestrator.cli import app
+from orchestrator.given import changes_of
+from orchestrator.sources import best_of_run
 from tests.conftest import REPOSITORY
+from tests.orchestrator.finished_runs import CLASSES
+from tests.orchestrator.search.fake_driver import FakeDriver, noise
+from tests.orchestrator.search.test_folding import Recorder, journal_of
+from tests.orchestrator.tiny import tiny_config
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
 
+PATH = "MS(BB,4;1,2,0.5;4,4,8,8,8)"
 STORED = REPOSITORY / "tests" / "assets" / "run-format-2"  # a run of the tiny search; it has weights of jobs 0 and 4
 
 
@@ -140,6 +151,86 @@ def test_an_export_that_fails_leaves_what_was_there(here: Path) -> None:
     assert path.read_bytes() == b"dear"
 
 
+def supernet_blob() -> bytes:
+    torch.manual_seed(0)
+    shape = DetectorShape(**tiny_config().detector.model_dump())
+    network = build_detector(PATH, len(CLASSES), supernet=True, **asdict(shape))
+    card = DetectorCard(classes=CLASSES, max_stages=4, shape=shape)
+    return Portable(spec=network.backbone.body.spec, state=network.state_dict(), card=card).to_blob()
+
+
+@pytest.fixture
+def paths(here: Path) -> tuple[RunFolder, str]:
+    """A finished search among the paths of a super-net, whose samples were only scored; and its best."""
+    config = tiny_config(
+        algorithm="msnas",
+        start={"architecture": PATH, "base_channels": 64},
+        evolution={"flops_window": 1.0, "population": 3, "generations": 0, "fine_tune": False},
+        training={"normalization": "sync"},
+        final=None,
+    )
+    recorder = Recorder()
+    driver = FakeDriver(
+        config.search,
+        algorithm_of=lambda settings: config.build_algorithm(),
+        judge=lambda job: noise(job.spec.architecture, job.kind),
+        on_change=recorder,
+    ).run()
+    folder = RunFolder(open_storage(here / "run"))
+    folder.write_config(config.to_yaml())
+    kept = asdict(folder.write_weights("000000-0-1", supernet_blob()))
+    for record in recorder.records:
+        if record["type"] == "told":
+            record["result"]["weights"] = None if record["outcome"]["index"] else kept
+    journal_of(here / "run", recorder.records)
+    best = driver.state.best_overall
+    assert best is not None
+    return folder, str(best.spec.architecture)
+
+
+def test_a_sample_that_was_only_scored_is_taken_home_as_its_path_of_the_super_net(paths: tuple[RunFolder, str]) -> None:
+    folder, best = paths
+    answer = export("run", "safetensors", "--out", "best.safetensors")
+    assert answer.exit_code == 0, answer.output
+    assert f": detector {best}, " in answer.stdout
+    detector = spnas.detector_from("best.safetensors").eval()
+    with torch.inference_mode():
+        assert "boxes" in detector([torch.rand(3, 50, 70)])[0]
+    assert f"detector {PATH}, " in export("run", "safetensors", "--job", 0).stdout
+    assert "job 99 has never been; jobs with weights: 0" in refused("run", "safetensors", "--job", 99)
+    given = changes_of(best_of_run("run"))
+    assert (given["start.architecture"], given["start.stem"], given["start.shortcuts"]) == (best, "resnet", None)
+    assert given["start.given"]["classes"] == list(CLASSES)
+    assert "serial.max_stages" not in given["start.given"]["built_with"]
+
+
+def test_a_multi_scale_encoder_is_what_a_backbone_is(here: Path) -> None:
+    encoder = spnas.backbone_from(PATH)
+    assert encoder.spec == spnas.MultiScaleSpec(spnas.MultiScale.parse(PATH))
+    assert list(encoder(torch.rand(2, 3, 64, 64))) == ["0", "1", "2", "3", "4"]
+    assert spnas.features_from(PATH, stem="deep").feature_info.reduction() == [4, 8]
+    pyramid = spnas.pyramid_from(PATH)
+    levels = pyramid(torch.rand(1, 3, 64, 64))
+    assert pyramid.out_channels == 4 and [level.shape[-1] for level in levels.values()] == [16, 16, 8, 8, 8]
+    for options in ({"channels": 8}, {"num_levels": 4}):
+        with pytest.raises(ValueError, match="channels, num_levels: MS.* says itself how many it has"):
+            spnas.pyramid_from(PATH, **options)
+    with pytest.raises(ValueError, match="base channels: 8, but MS"):
+        spnas.backbone_from(PATH, base_channels=8)
+    with pytest.raises(ValueError, match="50 x 64 pixels are not multiples of 64; pad them"):
+        encoder(torch.rand(1, 3, 50, 64))
+
+    (here / "supernet.safetensors").write_bytes(supernet_blob())
+    assert (
+        export("supernet.safetensors", "safetensors", "--part", "backbone", "--out", "path.safetensors").exit_code == 0
+    )
+    stored = spnas.backbone_from("path.safetensors", normalization="frozen").eval()
+    whole = spnas.detector_from("supernet.safetensors").eval().backbone.body
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(stored(images)["4"], whole(images)["4"])
+
+
 def test_names_and_encodings_give_fresh_networks() -> None:
     assert spnas.backbone_from("resnet18", base_channels=4).spec.stem == "resnet"
     features = spnas.features_from("BB(1,d1,1)", base_channels=4, out_indices=(1, -1))
@@ -157,6 +248,8 @@ def test_names_and_encodings_give_fresh_networks() -> None:
     [
         ("resnet19", "the nearest is resnet18"),
         ("BB(1,x)", "position 5"),
+        ("MS(BB,4;1,2;4,4,8,8,16)", "position 20"),
+        ("msnas-r18", "the nearest is msnas-r18-5"),
         ("runs/nowhere", "is not a run's folder"),
         ("nothing.safetensors", "can't be read"),
     ],

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.s3_server import S3Server
 from orchestrator.errors import Superseded, UserError
 from orchestrator.journal import Journal, Record
-from tests.s3_server import S3Server
 from workers.object_store import part_name
 from workers.storage import LocalFolder, Storage, open_storage
 

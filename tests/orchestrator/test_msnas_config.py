@@ -88,6 +88,17 @@ def test_workers_that_would_idle_while_the_super_net_is_trained_are_mentioned() 
     assert "supernet.num_nodes: all" in note
 
 
+def test_keys_of_another_search_are_said_to_change_nothing() -> None:
+    (note,) = advice(config(serial={"n_stuck": 3}, parallel=None, reignition={"data": {"format": "shapes"}}))
+    assert note.startswith("msnas has no use for serial, reignition;")
+    start = {"architecture": "BB(11,d1,d1,d1)"}
+    one = {"fleet": {"num_workers": 1}, "training": {}, "supernet": {"epochs": 7}, "evolution": {}}
+    searched = {"algorithm": "spnas", "start": start, "serial": {"reignite": False}}
+    (note,) = advice(config(**one, **searched))
+    assert note.startswith("spnas has no use for supernet, sample;")
+    assert not advice(config(**one, algorithm="train", start=start))
+
+
 @pytest.mark.parametrize("name", ["msnas", "random"])
 def test_a_journal_folds_into_the_state_that_wrote_it_and_shows_every_generation(tmp_path: Path, name: str) -> None:
     given = config(algorithm=name)
@@ -112,4 +123,6 @@ def test_a_journal_folds_into_the_state_that_wrote_it_and_shows_every_generation
     assert {"evolution", "full training", "best"} <= set(shown)
     assert shown["full training"] == shown["best"]
     assert standing(history.state).startswith("final 2")
-    assert all(row > 0 for row in history.trials.rows.column("gflops"))
+    target, window = given.build_algorithm().window.target_macs / 1e9, given.evolution.flops_window
+    samples = (history.trials.rows[index] for index in history.candidates)
+    assert all(abs(row["gflops"] - target) <= window * target for row in samples)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +11,18 @@ import ray
 
 from orchestrator.driver import Driver
 from orchestrator.fleet import connect
-from orchestrator.history import History
 from orchestrator.runs import open_run
-from orchestrator.search.protocol import Job
 from orchestrator.termination import STOP_S, advice, note_termination
-from tests.orchestrator.test_driver import Watcher, records
+from tests.orchestrator.held_trainers import HeldTraining, held
+from tests.orchestrator.test_driver import HELD, Watcher, records, run
 from tests.orchestrator.tiny import history_of, tiny_config
 from workers.checkpoint import Checkpoint
+from workers.run_folder import RunFolder
 from workers.storage import open_storage
-from workers.task import Progress
+from workers.task import attempt_name
 
-ONE_TRAINING = {"epochs": 40}
 SHORT = {
-    "start": {"training": ONE_TRAINING},
+    "start": {"training": {"epochs": 2}},
     "serial": {"n_stuck": 1, "reignite": False, "max_candidates": 1},
     "parallel": None,
     "final": None,
@@ -72,42 +70,23 @@ def test_it_is_an_interruption_while_ray_starts(handler: None, no_ray: None, mon
         connect(tiny_config().fleet)
 
 
-class Terminator(Watcher):
-    """Asks for the end in the middle of a training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = 0
-
-    def is_asked(self) -> bool:
-        return self.step > 0
-
-    def working(self, history: History, jobs: dict[str, Job | None], progress: dict[str, Progress | None]) -> None:
-        for told in progress.values():
-            if told is not None and told.phase == "training":
-                self.step = told.step
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_search_that_is_asked_to_end_keeps_what_its_training_had_reached(no_ray: None, tmp_path: Path) -> None:
-    config = tiny_config(**SHORT, fleet={"checkpoint_minutes": 600})
-    terminator, path = Terminator(), tmp_path / "run"
+    config, path = tiny_config(**SHORT, fleet={"num_workers": 1, "checkpoint_minutes": 600}), tmp_path / "run"
     folder, _ = open_run(config, open_storage(path))
     with pytest.raises(KeyboardInterrupt):
-        Driver(config, folder, terminator, is_terminated=terminator.is_asked).run()
+        Driver(config, folder, Watcher(), is_terminated=held(path, 0).exists, trainer=HELD).run()
     assert records(path, "ended")[-1]["reason"] == "asked to end"
     (dispatched,) = records(path, "dispatched")
-    data = folder.read_checkpoint(f"{dispatched['index']:06d}-{dispatched['attempt']}-{dispatched['epoch']}")
+    name = attempt_name(dispatched["index"], dispatched["attempt"], dispatched["epoch"])
+    data = RunFolder(path).read_checkpoint(name)
     assert data is not None
-    assert Checkpoint.from_bytes(data).step >= terminator.step
+    assert Checkpoint.from_bytes(data).step == HeldTraining.before_step - 1
 
-    folder, _ = open_run(config, open_storage(path))
-    assert Driver(config, folder, Watcher()).run() == "the search is complete"
-    undisturbed = tmp_path / "undisturbed"
-    folder, _ = open_run(config, open_storage(undisturbed))
-    Driver(config, folder, Watcher()).run()
-    assert history_of(path).equals(history_of(undisturbed))
+    for one in (path, tmp_path / "undisturbed"):
+        assert run(config, one) == "the search is complete"
+    assert history_of(path).equals(history_of(tmp_path / "undisturbed"))
 
 
 @pytest.mark.parametrize(
@@ -131,22 +110,3 @@ def test_a_job_that_would_be_killed_before_it_has_stopped_is_told(
     text = advice()
     assert (text is not None) == is_advised
     assert text is None or "set it to 120 in the job's runtime_env env_vars" in text
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_spnas_search_ends_at_sigterm_as_at_an_interruption(repository: Path, tmp_path: Path) -> None:
-    config = tmp_path / "tiny.yaml"
-    config.write_text(tiny_config(**SHORT).to_yaml())
-    command = [sys.executable, "-m", "orchestrator.cli", "search", str(config), "--run", str(tmp_path / "run")]
-    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process:
-        for line in process.stdout:
-            if "#0" in line:  # the first outcome; Ray is up, and the next training begins
-                process.send_signal(signal.SIGTERM)
-                break
-        _, errors = process.communicate()
-    assert process.returncode == 130, errors
-    assert errors == "interrupted. Nothing finished is lost; the same command goes on.\n"
-    assert records(tmp_path / "run", "ended")[-1]["reason"] == "asked to end"

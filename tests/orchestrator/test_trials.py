@@ -10,6 +10,7 @@ import pytest
 
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
+from models.families import network_cost
 from models.morphism import Expand, Swap, apply_all
 from orchestrator.history import decided_record, dispatched_record, told_record
 from orchestrator.journal import Record
@@ -66,7 +67,7 @@ def told(index: int, score: float | None, baseline: int, best: int, attempt: int
 @pytest.fixture
 def trials() -> Trials:
     """A start, a better child on its second attempt, a failed child, one that runs and one that waits."""
-    table = Trials((64, 96))
+    table = Trials(lambda spec: network_cost(spec, 64, 96))
     for record in (
         decided_record(job(0, role="start", recipe="start")),
         dispatched_record(0, 0, 1, ["worker-0"]),
@@ -173,7 +174,7 @@ def test_times_are_utc(trials: Trials) -> None:
 
 def test_an_empty_table_has_its_columns_too(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    Trials((64, 64)).write(folder)
+    Trials(lambda spec: network_cost(spec, 64, 64)).write(folder)
     frame = pd.read_parquet(io.BytesIO(folder.read_trials()))
     assert list(frame.columns) == SCHEMA.names
     assert frame.empty

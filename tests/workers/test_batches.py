@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -34,6 +35,7 @@ def batches(plan: Plan, seed: int = 0) -> list[list[Pick]]:
 @given(plans())
 def test_an_epoch_takes_every_image_once_but_for_what_fills_no_batch(plan: Plan) -> None:
     found = batches(plan)
+    assert plan.epochs is not None
     assert len(found) == plan.num_steps == plan.epochs * (plan.num_images // plan.batch_size)
     for start in range(0, len(found), plan.steps_per_epoch):
         taken = [pick.index for batch in found[start : start + plan.steps_per_epoch] for pick in batch]
@@ -49,6 +51,15 @@ def test_a_plan_goes_on_from_any_step_as_if_it_had_never_stopped(plan: Plan, dat
     orders = [order for order, _ in islice(plan.steps(draws), first)]
     later = plan.steps(copy.deepcopy(draws), first=first, order=orders[-1].copy() if orders else None)
     assert [batch for _, batch in later] == whole[first:]
+
+
+@given(plans(), st.integers(1, 200))
+def test_iterations_are_the_first_batches_of_enough_epochs_and_may_end_within_one(plan: Plan, iterations: int) -> None:
+    cut = replace(plan, epochs=None, iterations=iterations)
+    whole = replace(plan, epochs=cut.num_epochs)
+    assert batches(cut) == batches(whole)[:iterations]
+    assert len(batches(cut)) == cut.num_steps == iterations
+    assert 0 <= whole.num_steps - iterations < plan.steps_per_epoch
 
 
 def test_without_groups_the_generator_alone_gives_order_flips_and_seeds() -> None:

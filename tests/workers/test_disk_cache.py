@@ -66,7 +66,7 @@ def test_what_the_pixels_depend_on_gives_another_file(reading: Reading) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 def test_a_torn_or_changed_file_is_made_anew_and_mended(reading: Reading, data: st.DataObject) -> None:
     reading.read()
     (kept,) = reading.kept()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
 from tests.workers.test_ranks import are_gone, family, settings_of, task_of
 from workers.examiner import Examiner
 from workers.settings import VocData
@@ -28,7 +29,7 @@ def test_what_its_ranks_write_stays_out_of_the_run_and_is_gone_at_the_end(examin
     pids = family(scratch)
     examiner.end()
     assert list(tmp_path.iterdir()) == []
-    assert are_gone(pids)
+    wait_until(lambda: are_gone(pids))
 
 
 @pytest.mark.parametrize(("kind", "error"), [("fail", CandidateFailure), ("exit 3", AttemptLost)])

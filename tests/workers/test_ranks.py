@@ -1,18 +1,20 @@
 """Ranks as real processes: what ends them, what they leave behind, and what their node worker is told."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.chaos.processes import is_alive
 from models.architecture import Architecture, NetworkSpec
+from tests.waiting import wait_until
 from tests.workers.rank_trainers import CHILDREN
 from workers.ranks import Ranks
 from workers.run_folder import RunFolder
@@ -56,19 +58,7 @@ def family(folder: Path) -> list[int]:
 
 
 def are_gone(pids: list[int]) -> bool:
-    def is_alive(pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except OSError:
-            return False
-
-    return not any(is_alive(pid) for pid in pids)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Look until it holds; the test's own time limit ends what never does."""
-    while not condition():
-        threading.Event().wait(0.02)
+    return not any(map(is_alive, pids))
 
 
 def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(ranks: Ranks, tmp_path: Path) -> None:
@@ -143,11 +133,12 @@ def test_a_rank_that_exits_is_reported_with_its_code(ranks: Ranks) -> None:
 
 @pytest.mark.parametrize("kind", ["sleep", "deadlock", "freeze"])
 def test_a_rank_that_hangs_is_noticed_and_killed_with_all_its_children(ranks: Ranks, tmp_path: Path, kind: str) -> None:
+    ranks.train(task_of("checkpoint"), None, None, ignore)  # which leaves children, too, however slow this machine is
     with pytest.raises(AttemptLost, match="no sign of life for 1.5 s") as caught:
         ranks.train(task_of(kind, stall_s=1.5), None, None, ignore)
     assert caught.value.fault == "unclear"
     ranks.kill()
-    assert len(family(tmp_path)) == 3
+    assert len(family(tmp_path)) >= 3
     wait_until(lambda: are_gone(family(tmp_path)))
 
 
@@ -200,19 +191,26 @@ def test_nothing_outlives_the_process_that_owns_the_rank(tmp_path: Path, kind: s
 
 
 def test_a_killed_rank_leaves_neither_guard_nor_shared_memory(tmp_path: Path) -> None:
-    def guards() -> set[str]:
-        lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        return {line.split()[0] for line in lines.splitlines() if "guard.py" in line}
+    def has_guard(rank: int) -> bool:
+        lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        return any(line.endswith(f"guard.py {rank}") for line in map(str.strip, lines.splitlines()))
 
-    shared = Path("/dev/shm")
-    before = guards(), set(shared.iterdir())
+    def shared(blob: bytes) -> list[str]:
+        found = []
+        for path in Path("/dev/shm").iterdir():
+            with contextlib.suppress(OSError):  # others come and go
+                if path.is_file() and path.stat().st_size <= 2 * len(blob) and blob in path.read_bytes():
+                    found.append(path.name)
+        return found
+
     ranks = Ranks(settings_of(tmp_path))
-    blob = np.zeros(1 << 20, dtype=np.uint8)
-    ranks.train(task_of("add"), blob, blob, ignore)
-    assert guards() - before[0]
+    blob = np.random.default_rng().integers(256, size=1 << 20, dtype=np.uint8)
+    trained = ranks.train(task_of("add"), blob, blob, ignore)
+    rank = int(trained.metrics["rank"])
+    wait_until(lambda: has_guard(rank))
     ranks.kill()
-    wait_until(lambda: guards() <= before[0])
-    assert set(shared.iterdir()) <= before[1]
+    wait_until(lambda: not has_guard(rank))
+    assert shared(blob.tobytes()) == []
 
 
 def test_how_long_a_training_took_does_not_hang_on_the_clock_on_the_wall(ranks: Ranks) -> None:

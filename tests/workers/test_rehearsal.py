@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.msnas_encoding import MultiScale, MultiScaleSpec, SearchSpace
 from tests.workers.test_ranks import ignore, settings_of, task_of
 from workers.data import open_detection_data
 from workers.data.interface import Target
 from workers.examination import space, versions
 from workers.ranks import Ranks
-from workers.rehearsal import NUM_SAMPLES, OneBatch, full_size
+from workers.rehearsal import NUM_SAMPLES, FinestPath, OneBatch, full_size
 from workers.settings import ShapesData
 from workers.task import ALL_REDUCE, REHEARSAL_TRAINER
 
@@ -40,6 +41,23 @@ def test_a_sample_tells_the_size_of_a_large_split() -> None:
     np.testing.assert_array_equal(batch.image(0), batch.image(2))
 
 
+@pytest.mark.parametrize(
+    ("utilization", "num_blocks"), [("constrained", 2), ("constrained", 5), ("free", 4), ("fpn", 5), ("fpn", 6)]
+)
+def test_a_super_net_is_rehearsed_along_the_path_with_the_finest_features(utilization: str, num_blocks: int) -> None:
+    space = SearchSpace(block="BB", channels=4, num_blocks=num_blocks, utilization=utilization)
+    task = replace(task_of("train_supernet"), spec=MultiScaleSpec(space.at(0)))
+    paths = FinestPath.of(task, utilization)
+    assert paths is not None and paths.space == space
+    finest = paths.at(0)
+    assert finest in space and paths.at(7) == finest
+
+    def num_places(network: MultiScale) -> tuple[float, float]:
+        return sum(step**-2 for step in network.feature_strides), sum(step**-2 for step in network.heads)
+
+    assert num_places(finest) == max(map(num_places, space))
+
+
 @pytest.mark.slow
 def test_two_ranks_rehearse_a_step_and_measure_their_link(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, REHEARSAL_TRAINER)
@@ -54,6 +72,10 @@ def test_two_ranks_rehearse_a_step_and_measure_their_link(tmp_path: Path) -> Non
         step = ranks.train(replace(task, training=training), None, None, ignore)
         assert step is not None and step.peak_memory_bytes > 2**20
         assert step.weights is None
+        path = MultiScaleSpec(MultiScale.parse("MS(BB,4;1,2,0.5;4,4,8,8,8)"))
+        supernet = task_of("train_supernet", stall_s=200.0)
+        step = ranks.train(replace(supernet, spec=path, training=training), None, None, ignore)
+        assert step is not None and step.weights is None
     finally:
         ranks.kill()
 

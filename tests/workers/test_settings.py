@@ -40,6 +40,19 @@ def test_merging_replaces_some_keys_and_checks_again() -> None:
         training.merged({"batch_size": 0})
 
 
+def test_a_training_is_so_many_epochs_or_so_many_iterations() -> None:
+    tuning = TrainingSettings(iterations=100)
+    assert (tuning.epochs, tuning.iterations) == (None, 100)
+    assert TrainingSettings.model_validate(tuning.model_dump()) == tuning
+    assert TrainingSettings(epochs=5).merged({"iterations": 100}) == tuning
+    assert tuning.merged({"epochs": 5}) == TrainingSettings(epochs=5)
+    assert tuning.merged({"lr": 0.1}).iterations == 100
+    assert ReignitionSettings.model_validate({"data": {"format": "shapes"}, "iterations": 7}).epochs is None
+    for both in ({"epochs": 5, "iterations": 100}, {"epochs": None, "iterations": None}):
+        with pytest.raises(ValidationError, match="give one of both"):
+            TrainingSettings().merged(both)
+
+
 def test_the_format_picks_the_data_settings() -> None:
     detection = TypeAdapter(DetectionDataSettings)
     assert isinstance(detection.validate_python({"format": "voc", "root": "x"}), VocData)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from tests.s3_server import S3Server
+from experiments.s3_server import S3Server
 from workers import object_store
 from workers.object_store import ObjectStore, part_name
 from workers.storage import LocalFolder, Log, Storage, open_storage
@@ -448,9 +448,25 @@ def test_what_fails_for_a_while_is_tried_again(bucket: ObjectStore, no_pauses: N
     assert (bucket.read_log("logs/1"), bucket.names()) == (b"1", [])
 
 
-def test_what_fails_for_longer_is_an_error_that_names_the_object(bucket: ObjectStore, no_pauses: None) -> None:
-    files, store = unreliable(bucket, retry_for_s=0.05)
+class SleepersTime:
+    """Goes by only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_what_fails_for_longer_is_an_error_that_names_the_object(
+    bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, store = unreliable(bucket, retry_for_s=60)
     bucket.write("a", b"old")
+    monkeypatch.setattr(object_store, "time", SleepersTime())
     files.failures = [aws_error("SLOW_DOWN") for _ in range(1000)]
     with pytest.raises(OSError, match=r"SLOW_DOWN during PutObject operation: no: 's3://bucket/.*/a'"):
         store.write("a", b"new")

@@ -1,7 +1,7 @@
 """Several ranks train what one would: the same losses, every image of an evaluation once."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 
 from models.architecture import Architecture, NetworkSpec
 from models.blob import unpack
+from models.msnas_encoding import MultiScale, MultiScaleSpec
 from workers.checkpoint import Checkpoint
 from workers.data import open_detection_data
 from workers.detection import train_detector
@@ -58,7 +59,21 @@ def settings_of(folder: Path, detector: DetectorSettings, num_ranks: int) -> Nod
     )
 
 
-def trained(task: Task, settings: NodeSettings) -> tuple[list[float], dict[str, float], dict[str, np.ndarray]]:
+@pytest.fixture(scope="module")
+def one_and_four(
+    detector: DetectorSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[tuple[Ranks, NodeSettings]]]:
+    """One rank, and four that train together: task after task, as they do in a search."""
+    settings = [settings_of(tmp_path_factory.mktemp("ranks"), detector, count) for count in (1, 4)]
+    started = [(Ranks(each), each) for each in settings]
+    yield started
+    for ranks, _ in started:
+        ranks.kill()
+
+
+def trained(
+    task: Task, ranks: Ranks, settings: NodeSettings
+) -> tuple[list[float], dict[str, float], dict[str, np.ndarray]]:
     """Losses of all steps, metrics and weights."""
     losses: list[float] = []
 
@@ -66,11 +81,7 @@ def trained(task: Task, settings: NodeSettings) -> tuple[list[float], dict[str, 
         if progress.phase == "training":
             losses.append(progress.loss)
 
-    ranks = Ranks(settings)
-    try:
-        result = ranks.train(task, None, None, note)
-    finally:
-        ranks.kill()
+    result = ranks.train(task, None, None, note)
     assert result is not None
     state, _ = unpack(RunFolder(settings.folder).read_weights(result.weights))
     return losses, result.metrics, {name: tensor.numpy() for name, tensor in state.items()}
@@ -80,16 +91,36 @@ def trained(task: Task, settings: NodeSettings) -> tuple[list[float], dict[str, 
 @pytest.mark.parametrize("kind", ["train_detector", "pretrain"])
 @pytest.mark.parametrize("normalization", ["sync", "group"])
 def test_four_ranks_give_the_losses_of_one(
-    kind: str, normalization: str, detector: DetectorSettings, make_task: Callable[..., Task], tmp_path: Path
+    kind: str, normalization: str, make_task: Callable[..., Task], one_and_four: list[tuple[Ranks, NodeSettings]]
 ) -> None:
     training = TrainingSettings.model_validate(
         {"epochs": NUM_STEPS, "batch_size": 16, "normalization": normalization, "lr": 0.02, "warmup_steps": 0}
     )
     spec = NetworkSpec.fresh(Architecture.parse("BB(1,d1,d1)"), "deep", 8)
-    task = make_task(kind=kind, spec=spec, training=training)
-    (one, metrics, state), (four, shared_metrics, shared_state) = (
-        trained(task, settings_of(tmp_path / str(count), detector, count)) for count in (1, 4)
+    compare(make_task(kind=kind, spec=spec, training=training), one_and_four)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("train_supernet", "MS(BB,4;1,2,2,0.5,1,2;4,8,8,16,16)"),
+        ("train_detector", "MS(BB,4;1,2,2,0.5,1,2;4,4,8,8,8)"),  # whose last block no head reads
+    ],
+)
+def test_four_ranks_give_the_losses_of_one_where_steps_leave_parameters_out(
+    kind: str, text: str, make_task: Callable[..., Task], one_and_four: list[tuple[Ranks, NodeSettings]]
+) -> None:
+    training = TrainingSettings.model_validate(
+        {"iterations": NUM_STEPS, "batch_size": 16, "normalization": "sync", "lr": 0.02, "warmup_steps": 0}
     )
+    spec = MultiScaleSpec(MultiScale.parse(text), "deep")
+    compare(make_task(kind=kind, spec=spec, training=training), one_and_four)
+
+
+def compare(task: Task, one_and_four: list[tuple[Ranks, NodeSettings]]) -> None:
+    """Train on one rank, and on four."""
+    (one, metrics, state), (four, shared_metrics, shared_state) = (trained(task, *each) for each in one_and_four)
     assert len(one) == len(four) == NUM_STEPS
     # Sums of float32 in another order: a step's error grows with the steps after it.
     np.testing.assert_allclose(four, one, rtol=2e-3)
@@ -116,7 +147,11 @@ def test_two_ranks_give_a_cascade_with_masks_the_losses_of_one(
         max_stages=settings.max_stages,
         on_progress=lambda progress: one.append(progress.loss) if progress.phase == "training" else None,
     )
-    two, metrics, _ = trained(task, settings)
+    ranks = Ranks(settings)
+    try:
+        two, metrics, _ = trained(task, ranks, settings)
+    finally:
+        ranks.kill()
     assert len(one) == len(two) == 3
     np.testing.assert_allclose(two, one, rtol=2e-3)
     assert metrics.keys() == alone.metrics.keys() and "masks/AP" in metrics

@@ -28,18 +28,16 @@ class Chart {
     }, { rootMargin: "200px" }).observe(this.place);
   }
 
-  /** Draws it, now. */
+  /** Draws it now, if it is not drawn yet. */
   draw() {
-    if (!this.drawn) {
-      const canvas = element("div", { "aria-hidden": "true", class: "canvas" });
-      this.ring = element("div", { class: "ring", hidden: "" });
-      this.place.replaceChildren(canvas, this.ring);
-      canvas.style.height = "100%";
-      this.drawn = echarts.init(canvas, null, { renderer: "canvas" });
-      this.listen(canvas);
-      theme.listeners.push(() => this.refresh());
-      new ResizeObserver(() => this.resize()).observe(this.place);
-    }
+    if (this.drawn) return;
+    const canvas = element("div", { "aria-hidden": "true", class: "canvas" });
+    this.ring = element("div", { class: "ring", hidden: "" });
+    this.place.replaceChildren(canvas, this.ring);
+    this.drawn = echarts.init(canvas, null, { renderer: "canvas" });
+    this.listen(canvas);
+    theme.listeners.push(() => this.refresh());
+    new ResizeObserver(() => this.resize()).observe(this.place);
     this.refresh();
   }
 
@@ -65,8 +63,15 @@ class Chart {
       const frame = canvas.getBoundingClientRect();
       return this.nearest(event.clientX - frame.left, event.clientY - frame.top);
     };
-    canvas.addEventListener("pointermove", (event) => this.point(near(event)));
-    canvas.addEventListener("pointerleave", () => this.leave());
+    // A pointer that rests while the page moves below it says nothing, so what the keys have shown stays.
+    let before = "";
+    canvas.addEventListener("pointermove", (event) => {
+      const where = `${event.clientX} ${event.clientY}`;
+      this.isPointed = where !== before;
+      before = where;
+      if (this.isPointed) this.point(near(event));
+    });
+    canvas.addEventListener("pointerleave", () => this.isPointed && this.leave());
     canvas.addEventListener("click", (event) => {
       const found = near(event);
       this.point(found);
@@ -85,6 +90,7 @@ class Chart {
       PageDown: this.current + 100, PageUp: this.current - 100 }[event.key];
     if (to !== undefined && last >= 0) {
       event.preventDefault();
+      this.isPointed = false;
       this.point(Math.max(0, Math.min(last, to)));
     } else if (event.key === "Enter" && this.current >= 0) {
       this.means.choose?.(this.points[this.current].row);
@@ -179,6 +185,9 @@ function slider() {
     selectedDataBackground: { lineStyle: { opacity: 0 }, areaStyle: { opacity: 0 } },
   }];
 }
+
+/** The sign of a line in a legend. */
+const LINE = "path://M0 4H24V6H0z";
 
 const legend = (names) => ({
   type: "scroll", top: 0, left: 0, data: names, itemWidth: 16, itemHeight: 10, inactiveColor: colour("muted"),

@@ -105,7 +105,7 @@ if (byId("chart-trajectory")) {
         lineStyle: { color: colour("best"), width: 2 }, itemStyle: { color: colour("best") }, markArea: bands(width), markLine: reignitions() });
       const end = by() === "job" ? trials.index.at(-1) + 0.5 : null;
       return {
-        legend: legend(series.map((each) => each.name)),
+        legend: legend(series.map((each) => (each.type === "line" ? { name: each.name, icon: LINE } : each.name))),
         grid: grid(66),
         dataZoom: slider(),
         xAxis: axis(by() === "job" ? "job, in the order of decision" : data.hourName, { min: by() === "job" ? -0.5 : 0, max: end, minInterval: by() === "job" ? 1 : 0,

@@ -102,5 +102,5 @@ const theme = {
   document.addEventListener("pointerover", over);
   document.addEventListener("pointerout", (event) => event.target.closest?.("[data-tip]") && tip.hide());
   document.addEventListener("keydown", (event) => event.key === "Escape" && tip.hide());
-  document.addEventListener("scroll", () => tip.hide(), { passive: true });
+  for (const gesture of ["wheel", "touchmove"]) document.addEventListener(gesture, () => tip.hide(), { passive: true });
 })();

@@ -40,7 +40,7 @@ for (const by of ["candidates", "hours"]) {
           lineStyle: { color: hue, width: 2.5 }, itemStyle: { color: hue } });
       });
       return {
-        legend: legend(data.groups.map((group) => group.name)),
+        legend: legend(data.groups.map((group) => ({ name: group.name, icon: LINE }))),
         grid: { left: 56, right: 16, top: 34, bottom: 66 },
         dataZoom: slider(),
         xAxis: axis(axisName, { min: 0, splitLine: { show: false }, axisLabel: { color: colour("soft"), hideOverlap: true } }),

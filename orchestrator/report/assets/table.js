@@ -112,7 +112,9 @@
     for (const value of trials[name].names) byId(`filter-${name}`).append(element("option", { value }, value));
   }
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("input", update);
+  // Not at the change of the text: that comes with the press on a row, which would be gone before it is a click.
+  byId("filter-text").addEventListener("input", update);
+  for (const name of ["role", "status", "front"]) byId(`filter-${name}`).addEventListener("change", update);
   scroller.addEventListener("scroll", paint, { passive: true });
   new ResizeObserver(() => { first = -1; paint(); }).observe(scroller);
   update();

@@ -198,3 +198,10 @@ def test_a_watched_history_is_the_drivers_own(folder: RunFolder) -> None:
     own, seen = teller.snapshot(history, {}, {}), Watcher(folder.storage).look().snapshot
     for name in ("title", "phase", "round", "start", "best", "num_told", "num_candidates", "num_failed", "counter"):
         assert getattr(own, name) == getattr(seen, name), name
+
+
+def test_a_run_in_a_bucket_is_watched_like_any_other(s3_server: S3Server) -> None:
+    folder = made_up_run(s3_server.address("bucket/runs/elsewhere"), CONFIG, (12,))
+    command = Command("status", folder.address, "--watch", columns=160, lines=60)
+    assert command.end() == 0
+    assert "not running (stopped as asked)" in "\n".join(command.picture.scrolled)

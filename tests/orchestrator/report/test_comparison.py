@@ -86,8 +86,13 @@ def test_a_run_without_a_score_leaves_its_group_without_a_band(stories: list[Sto
 
 def test_other_algorithms_are_groups_by_their_names(stories: list[Story], tmp_path: Path) -> None:
     made_up_run(tmp_path / "ms", multi_scale_config(), (30,))
-    names = [group.name for group in compare([stories[0], read_story(str(tmp_path / "ms"))]).groups]
-    assert names == ["spnas", "msnas"]
+    told = read_story(str(tmp_path / "ms"))
+    assert [group.name for group in compare([stories[0], told]).groups] == ["spnas", "msnas"]
+    assert [group.name for group in compare([*stories[:2], told]).groups] == [
+        "spnas serial.acceptance=paper",
+        "spnas serial.acceptance=paired",
+        "msnas",
+    ]
 
 
 def test_full_trainings_are_told_apart_from_the_curve(tmp_path: Path) -> None:

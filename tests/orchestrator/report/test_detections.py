@@ -1,4 +1,5 @@
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,3 +103,17 @@ def test_images_are_spread_over_the_split(length: int, count: int) -> None:
     assert chosen == sorted(chosen) and 0 <= chosen[0] and chosen[-1] < length
     gaps = np.diff(chosen)
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
+
+
+def test_weights_for_other_classes_than_the_datas_are_one_line(told: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Data:
+        class_names = ("car",)
+        val = (None,)
+
+    monkeypatch.setattr(detections, "open_detection_data", lambda settings: Data())
+    assert find_detections(told, 1).missing == "the detector of job 0 has other classes than the data"
+
+
+def test_without_torch_there_is_one_line(told: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "models.portable", None)
+    assert find_detections(told, 1).missing.startswith("torch can't be loaded (")

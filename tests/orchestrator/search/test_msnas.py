@@ -240,7 +240,7 @@ def test_without_a_network_in_the_window_there_is_nothing_to_search() -> None:
 
 def test_the_ablations_of_the_paper_are_settings() -> None:
     plain = driven(msnas_settings(fine_tune=False)).run()
-    assert {job.kind for job in plain.with_role("candidate")} == {"evaluate"}
+    assert {job.kind for job in plain.with_role("candidate")} == {"score"}
     alone = driven(msnas_settings(num_random=0)).run()
     assert [len(jobs) for jobs in generations(alone)] == [6, 5, 5, 5]
     kept = driven(msnas_settings(train_full=False)).run()

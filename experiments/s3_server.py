@@ -1,6 +1,8 @@
-"""A real S3 server, moto's, for tests: a process of its own on a free port of this machine.
+"""A real S3 server, moto's, for tests and chaos: a process of its own on a free port of this machine.
 
-It is installed beside the environment of the tests, see `tests/s3_server.txt`.
+It is installed beside the environment, see `experiments/s3_server.txt`.
+
+Invariant: it is empty when it starts and gone when its context ends.
 """
 
 import os
@@ -30,9 +32,11 @@ class S3Server:
     """
 
     def __init__(self, endpoint: str) -> None:
+        """Name it."""
         self.endpoint = endpoint
 
     def make_bucket(self, name: str) -> None:
+        """Make an empty bucket."""
         urllib.request.urlopen(urllib.request.Request(f"http://{self.endpoint}/{name}", method="PUT")).close()
 
     def address(self, path: str) -> str:

@@ -1,0 +1,1 @@
+"""What is asked of finished runs: tables as the papers have them."""
