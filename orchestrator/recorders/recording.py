@@ -149,7 +149,11 @@ class RecordingObserver:
                 earlier.append(point_of(self._config, history, record))
 
         if self._lines and resumed:
-            History.fold(self._config, Journal(self._folder.storage), follow)
+            try:
+                History.fold(self._config, Journal(self._folder.storage), follow)
+            except Exception as error:  # storage may fail now that did not a moment ago
+                self._note(f"recorders: {describe(error)}; nothing is recorded this time, the run goes on")
+                self._lines.clear()
         for line in self._lines:
             line.begin(earlier)
 

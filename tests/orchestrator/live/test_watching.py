@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.s3_server import S3Server
 from orchestrator.journal import Journal
 from orchestrator.live.publishing import ProgressFile
 from orchestrator.live.snapshot import Snapshot
@@ -14,7 +15,6 @@ from orchestrator.runs import RunLock
 from tests.orchestrator.live.seen import replayed, snapshot
 from tests.orchestrator.live.terminal import Command
 from tests.orchestrator.made_up_runs import made_up_run, search_config
-from tests.s3_server import S3Server
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
 

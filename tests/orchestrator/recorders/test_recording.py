@@ -124,6 +124,23 @@ def test_a_recorder_that_hangs_keeps_nobody(lives: Lives) -> None:
     waits.set()
 
 
+def test_storage_that_fails_when_a_run_goes_on_leaves_the_recorders_out(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives.live(10, {})
+    history = History.fold(lives.config, Journal(lives.folder.storage))
+
+    def fail(journal: Journal) -> None:
+        raise OSError("timed out")
+
+    monkeypatch.setattr(Journal, "read", fail)
+    kept = Kept()
+    observer = RecordingObserver(lives.config, lives.folder, {"kept": kept}, lives.notes.append)
+    observer.opened(history, resumed=True)
+    observer.close(has_ended=True)
+    assert len(lives.notes) == 1 and "timed out" in lives.notes[0] and kept.points == []
+
+
 def test_recorders_are_off_by_default(lives: Lives) -> None:
     assert make_recorders(lives.config, lives.folder) == {}
     assert may_change("recorders.tensorboard.folder") and may_change("recorders.mlflow")
