@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from markdown.extensions.toc import slugify
 
 from experiments.documentation.config_page import config_page, groups
 from orchestrator.cli import app
@@ -178,6 +179,16 @@ def test_pieces_of_configs_are_keys_with_values_they_take(block: Block) -> None:
     recipe = "ecp" if "LAMR" in block.text else "bccd"
     whole = yaml.safe_load((REPOSITORY / "experiments" / f"{recipe}.yaml").read_text())
     parse_config(whole | piece, block.page)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_a_page_outside_of_the_site_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", PAGES[page]):
+        name, _, anchor = target.partition("#")
+        assert (REPOSITORY / name).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (REPOSITORY / name).read_text(), re.MULTILINE)
+            assert anchor in {slugify(heading, "-") for heading in headings}, target
 
 
 def test_make_search_is_the_first_searchs_command() -> None:

@@ -39,24 +39,35 @@ OUR_OWN = (
 """Packages that our tests come with, so that a section that needs no others is always run."""
 
 SMALL: dict[str, Any] = {
+    "detector": {"pyramid_channels": 8, "head_channels": 16, "rpn_post_nms_train": 20, "rpn_post_nms_test": 20},
+    "training": {"epochs": 1, "batch_size": 2},
+    "fleet": {"num_workers": 1, "cpus_per_worker": 1},
+}
+BY_MORPHS: dict[str, Any] = SMALL | {
     "start": {"base_channels": 4, "training": {"epochs": 1}},
     "serial": {"n_stuck": 1, "max_candidates": 1, "num_rounds": 1, "confirmations": 0, "in_flight": 2},
     "parallel": {"n_stuck": 1, "max_candidates": 1, "in_flight": 2, "training": {"batch_size": 2, "epochs": 1}},
-    "detector": {"pyramid_channels": 8, "head_channels": 16, "rpn_post_nms_train": 20, "rpn_post_nms_test": 20},
-    "training": {"epochs": 1, "batch_size": 2},
-    "reignition": {"epochs": 1, "batch_size": 2},
-    "fleet": {"num_workers": 1, "cpus_per_worker": 1},
 }
-SMALL_DATA: dict[str, dict[str, Any]] = {
-    "shapes": {
+RECIPES: dict[str, dict[str, Any]] = {
+    "shapes": BY_MORPHS
+    | {
         "data": {"num_train": 8, "num_val": 4},
-        "reignition": {"data": {"num_train": 8, "num_val": 4}},
+        "reignition": {"data": {"num_train": 8, "num_val": 4}, "epochs": 1, "batch_size": 2},
     },
-    "bccd": {
+    "bccd": BY_MORPHS
+    | {
         "data": {"short_side": 64, "long_side": 96},
-        "reignition": {"data": {"image_size": 32}},
+        "reignition": {"data": {"image_size": 32}, "epochs": 1, "batch_size": 2},
+    },
+    "msnas_shapes": SMALL
+    | {
+        "data": {"num_train": 8, "num_val": 4},
+        "evolution": {"population": 1, "generations": 0, "top_k": 1, "flops_window": 1},
+        "supernet": {"epochs": 1},
+        "sample": {"iterations": 1},
     },
 }
+"""The recipes that pages name, and how they are made small."""
 
 
 def merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,9 +134,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Small recipes, small data, the repository's own folder, Ray, and a search."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "experiments").mkdir()
-    for name, data in SMALL_DATA.items():
+    for name, small in RECIPES.items():
         values = yaml.safe_load((REPOSITORY / "experiments" / f"{name}.yaml").read_text())
-        (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(merged(merged(values, SMALL), data)))
+        (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(merged(values, small)))
     for split, image in (("train", "a"), ("val", "b")):
         write_voc(folder / "data" / "mine", split, {image: [("cat", 5, 5, 30, 25)]})
         for class_name in ("apple", "pear"):
