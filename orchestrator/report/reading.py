@@ -29,6 +29,7 @@ from orchestrator.report.timeline import Timeline, failure_kinds, worker_uses
 from orchestrator.rows import Row
 from orchestrator.runs import RunLock, storage_of, stored_config
 from orchestrator.search.protocol import Job, pareto
+from orchestrator.search.single import Single
 from workers.run_folder import RunFolder
 
 COMMANDS = {"train": "spnas train config.yaml", "pretrain": "spnas pretrain config.yaml"}
@@ -264,7 +265,7 @@ class _Telling:
         start = next((job for job in jobs if job.role == "start"), jobs[0])
         best = self.history.state.best_overall
         size = self.config.image_size
-        names = {start.index: "start"}
+        names = {start.index: "network" if isinstance(self.history.algorithm, Single) else "start"}
         # An evolution's generations are many; its best stands for them.
         for phase in phases:
             if phase.best is not None and phase.phase not in ("evolution", "final"):

@@ -255,7 +255,7 @@ class Network:
     """A network to be drawn.
 
     Attributes:
-        name: for people: ``start``, ``serial 1``, ``parallel``, ``best``, ``full training``.
+        name: for people: ``start``, ``serial 1``, ``parallel``, ``best (parallel)``; of a single training ``network``.
         index: of the job.
         family: ``spnas`` or ``msnas``.
         block_type: ``BB``, ``BNB`` or ``XB``.
