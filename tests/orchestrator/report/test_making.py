@@ -8,11 +8,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from experiments.s3_server import S3Server
 from orchestrator.cli import app
 from orchestrator.report import figures
 from orchestrator.runs import RunLock
 from tests.orchestrator.made_up_runs import made_up_run, search_config
-from tests.s3_server import S3Server
 from workers.storage import open_storage
 
 ASSETS = Path(__file__).parents[2] / "assets"
