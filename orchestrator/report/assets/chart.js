@@ -93,6 +93,7 @@ class Chart {
       this.isPointed = false;
       this.point(Math.max(0, Math.min(last, to)));
     } else if (event.key === "Enter" && this.current >= 0) {
+      event.preventDefault(); // or it would press the button of the dialog that it opens
       this.means.choose?.(this.points[this.current].row);
     } else if (event.key === "Escape") {
       this.leave();
