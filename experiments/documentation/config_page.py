@@ -18,10 +18,12 @@ from orchestrator.config_files import may_change
 
 HEAD = """# Every config key
 
-A config is one YAML file. Every key may be given on the command line, too, as `key.path=value`, where it counts more
-than the file; a list or a mapping is written as in YAML: `data.train=[train, extra]`. A key that is not on this page is
-refused, with the nearest one that is. A run's `config.yaml` has every key, every default written out, in the order of
-this page. Where a key has a †, a run may go on with another value; else it goes on with its own config alone.
+A config is a YAML file. One that names another as its `base`, a path seen from itself, has only what differs: groups
+are merged key by key, all else is replaced. Every key may be given on the command line, too, as `key.path=value`, where
+it counts more than the file; a list or a mapping is written as in YAML: `data.train=[train, extra]`. A key that is not
+on this page is refused, with the nearest one that is. A run's `config.yaml` has every key, every default written out,
+in the order of this page. Where a key has a †, a run may go on with another value; else it goes on with its own config
+alone.
 
 `start` and `data` must be given, and `reignition` where the search reignites; all else has a default. (This page is
 made from `orchestrator/config.py` and `workers/settings.py`.)
