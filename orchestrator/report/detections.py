@@ -172,7 +172,7 @@ def _model(source: Source) -> Any:
     try:
         from models.portable import Portable
 
-        return Portable.of_blob(source.data, source.card).build_detector()
+        return Portable.of_blob(source.data, source.card, source.spec).build_detector()
     except ImportError as error:
         raise _MissingError(f"torch can't be loaded ({one_line(str(error))})") from None
     except ValueError as error:
