@@ -11,7 +11,8 @@ from typing import Any
 from orchestrator.report.comparison import Band, Comparison
 from orchestrator.report.story import Attempt, Story, Trial
 
-DIGITS = 6
+DIGITS = 9
+"""Of scores and times: enough that to round them again shows what the score itself would."""
 
 Json = dict[str, Any]
 

@@ -114,7 +114,7 @@ def reading_guide(story: Story) -> Iterator[str]:
         if gain.num_trained:
             trained = f"{steps(gain.num_trained, 'only trained it on')} and gained {points(gain.trained)}"
             parts.append(f"{trained}, which any network might have")
-        yield f"On its way from {'the start' if gain.is_start else f'job #{gain.since}'} {'; '.join(parts)}."
+        yield f"On its way from {'the start' if gain.is_start else f'job #{gain.since}'}, {'; '.join(parts)}."
     for reignition in story.reignitions:
         if reignition.score_after is not None:
             yield (

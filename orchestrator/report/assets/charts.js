@@ -147,7 +147,7 @@ if (byId("chart-front")) {
       const room = 0.04 * (extent.high - extent.low) || 0.1 * extent.high;
       return {
         legend: legend(series.filter((each) => !each.name.startsWith(" ")).map((each) => each.name)),
-        grid: grid(46),
+        grid: { ...grid(46), top: 70 }, // room for a pin on the best
         xAxis: axis("GFLOPs", isLog() ? { type: "log" } : { min: Math.max(0, extent.low - room), max: extent.high + room,
           axisLabel: { color: colour("soft"), hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: giga } }),
         yAxis: scoreAxis(`${data.metric}, %`),
@@ -229,7 +229,7 @@ if (byId("chart-timeline")) {
       yAxis: axis("", { type: "category", data: data.workers, inverse: true, splitLine: { show: false },
         axisLabel: { color: colour("soft"), width: 76, overflow: "truncate" } }),
       series: outcomes.map((name, number) => ({
-        type: "custom", name, silent: true, clip: true, progressive: 0, itemStyle: { color: colour(hues[name] || "muted") },
+        type: "custom", name, silent: true, clip: true, progressive: 3000, itemStyle: { color: colour(hues[name] || "muted") },
         encode: { x: [0, 1], y: 2 },
         data: everyAttempt.filter((row) => attempts.outcome.codes[row] === number)
           .map((row) => [1000 * attempts.start[row], 1000 * attempts.end[row], lane.get(text(attempts.worker, row))]),
