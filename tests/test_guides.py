@@ -137,8 +137,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     for name, small in RECIPES.items():
         values = yaml.safe_load((REPOSITORY / "experiments" / f"{name}.yaml").read_text())
         (folder / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(merged(values, small)))
-    for split, image in (("train", "a"), ("val", "b")):
-        write_voc(folder / "data" / "mine", split, {image: [("cat", 5, 5, 30, 25)]})
+    for split, images in (("train", "ab"), ("val", "c")):
+        write_voc(folder / "data" / "mine", split, {image: [("cat", 5, 5, 30, 25)] for image in images})
         for class_name in ("apple", "pear"):
             write_image(folder / "data" / "imagenet-like" / split / class_name / "0.jpg", (48, 48))
     truth = write_coco(folder, "val", {"a.jpg": [("cat", (4, 4, 30, 25))]})
