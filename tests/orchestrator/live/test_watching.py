@@ -1,12 +1,16 @@
 """A run seen from elsewhere: alive, silent, dead, ended."""
 
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from experiments.s3_server import S3Server
+from orchestrator.console import status_table
+from orchestrator.history import History
 from orchestrator.journal import Journal
 from orchestrator.live.publishing import ProgressFile
 from orchestrator.live.snapshot import Snapshot
@@ -181,6 +185,18 @@ def test_watch_shows_a_run_and_ends_with_it(folder: RunFolder, lock: RunLock) ->
     text = "\n".join(command.picture.scrolled)
     assert "not running (stopped as asked)" in text and "worker seconds" in text
     assert "up 1 h 6 min" not in text  # the picture is gone
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 160])
+def test_the_table_of_jobs_has_the_columns_that_there_is_room_for(folder: RunFolder, width: int) -> None:
+    history = History.fold(CONFIG, Journal(folder.storage))
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(status_table(CONFIG, history, 5, width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert {"job", "encoding", "AP", "status"} <= set(lines[1].split())
+    assert ("worker" in lines[1]) == (width >= 120)
+    numbers = [line.split()[0] for line in lines[3:] if line.strip() and line[:4].strip()]
+    assert numbers == [str(row["index"]) for row in history.trials.rows.since(len(history.trials.rows) - 5)]
 
 
 def test_ctrl_c_ends_the_watch_quietly_and_leaves_the_picture(folder: RunFolder) -> None:
