@@ -12,7 +12,7 @@ from experiments.chaos.stub import StubTrainer
 from workers.rank import Session
 from workers.task import NodeSettings, Progress, Task, TrainingResult
 
-TICK_S = 0.01
+TICK_S = 0.05
 
 
 def held(run: Path, index: int, attempt: int = 0) -> Path:
@@ -100,6 +100,7 @@ class HeldStub(StubTrainer):
             if self.is_held(task):
                 held(self._run, task.index).touch()
                 while not released(self._run).exists() and not session.should_stop():
+                    session.on_progress(progress)  # it is no hang
                     threading.Event().wait(TICK_S)
 
         return on_progress
