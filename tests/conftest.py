@@ -3,8 +3,10 @@
 import os
 import secrets
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -31,6 +33,31 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_ray(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Ray gives up a node that has not come up within 30 s, which a busy machine may need: here it has minutes."""
+    if not any(item.get_closest_marker("ray") for item in request.session.items):
+        yield  # it need not be imported
+        return
+    from ray._private import services
+
+    get_node = services.get_node
+
+    def get_node_in_time(*arguments: Any) -> Any:
+        until = time.monotonic() + 300
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "get_node", get_node_in_time)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,9 @@ odd = st.text(st.characters(exclude_characters="\x00"), max_size=30) | st.sample
 @example(encoding="BB(1)", number="-1", option="--base-channels")
 @example(encoding="BB(" + "d" * 900 + ")", number="64", option="--base-channels")
 @example(encoding="BB(" + "1," * 999 + "1)", number="64", option="--base-channels")
+@example(encoding="MS(BB,4;1,2;4,4,8,8,8)", number="1" + "0" * 200, option="--width")
+@example(encoding="MS(BB,4;1,2;4,4,8,8,8)", number="16384", option="--height")
+@example(encoding="MS(BB,4;1,2;4,4,8,8,8)", number="-1", option="--base-channels")
 def test_arch_answers_anything(encoding: str, number: str, option: str) -> None:
     spnas("arch", option, number, "--", encoding)
 

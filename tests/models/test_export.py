@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 from torchvision.ops import boxes as box_ops
 
 from models import export as exporting
 from models.backbone import build_backbone
 from models.blob import pack, unpack
 from models.detector_shape import DetectorShape
-from models.detectors import build_detector, masks_of_boxes
+from models.detectors import build_detector, choose_path, masks_of_boxes
 from models.export import METADATA_FILE, ONNX_OPSET, TOLERANCE, ExportError, detector_program, export
+from models.families import is_multi_scale
 from models.features import FeatureList
+from models.msnas import MultiScaleEncoder
+from models.msnas_encoding import MultiScale, MultiScaleSpec
 from models.portable import DetectorCard, Portable
 from models.traceable import TraceableDetector, traceable_torchvision
 from tests.conftest import REPOSITORY
@@ -50,7 +54,7 @@ def detector(encoding: str = "BB(1,d)+(0,1)", *, max_stages: int = 2, **shape: A
         encoding,
         len(card.classes),
         max_stages=max_stages,
-        base_channels=8,
+        base_channels=64 if is_multi_scale(encoding) else 8,
         **{name: getattr(card.shape, name) for name in DetectorShape.__dataclass_fields__},
     )
     warmed(network.backbone.body)
@@ -59,7 +63,9 @@ def detector(encoding: str = "BB(1,d)+(0,1)", *, max_stages: int = 2, **shape: A
         for predictor in [stage.box_predictor for stage in getattr(heads, "stages", [heads])]:
             predictor.cls_score.weight.mul_(3)
             predictor.bbox_pred.weight.mul_(3)
-        network.rpn.head.cls_logits.weight.mul_(3)
+        for name, weight in network.rpn.head.named_parameters():
+            if "cls_logits" in name and name.endswith("weight"):
+                weight.mul_(3)
     return Portable(spec=network.backbone.body.spec, state=network.state_dict(), card=card)
 
 
@@ -106,14 +112,22 @@ def faster() -> Portable:
 
 
 @pytest.fixture(scope="module")
+def groups() -> Portable:
+    """Of a multi-scale network, whose images are padded to multiples of 64."""
+    return detector("MS(BB,4;1,2;4,4,4,8,8)")
+
+
+@pytest.fixture(scope="module")
 def cascade() -> Portable:
     return detector("BNB(1d)", max_stages=1, kind="cascade_rcnn", mask=True)
 
 
-def test_a_file_of_weights_builds_the_same_detector_again(faster: Portable) -> None:
-    again = Portable.of_blob(export(faster, "safetensors"))
-    assert (again.spec, again.card) == (faster.spec, faster.card)
-    ours, theirs = detected(faster, image(64, 80)), detected(again, image(64, 80))
+@pytest.mark.parametrize("kind", ["faster", "groups"])
+def test_a_file_of_weights_builds_the_same_detector_again(kind: str, request: pytest.FixtureRequest) -> None:
+    network: Portable = request.getfixturevalue(kind)
+    again = Portable.of_blob(export(network, "safetensors"))
+    assert (again.spec, again.card) == (network.spec, network.card)
+    ours, theirs = detected(network, image(64, 80)), detected(again, image(64, 80))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -135,7 +149,7 @@ def test_a_backbone_alone_keeps_its_images_mean_and_gives_the_same_features(fast
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("kind", ["faster", "cascade"])
+@pytest.mark.parametrize("kind", ["faster", "cascade", "groups"])
 def test_a_traceable_detector_is_the_detector_for_one_image(kind: str, request: pytest.FixtureRequest) -> None:
     network: Portable = request.getfixturevalue(kind)
     model = TraceableDetector(network.build_detector())
@@ -146,18 +160,23 @@ def test_a_traceable_detector_is_the_detector_for_one_image(kind: str, request: 
         check_near(found, {name: tensor.numpy() for name, tensor in answer.items()})
 
 
+def files_of(network: Portable, **size: int) -> tuple[bytes, bytes]:
+    """Of torch and of ONNX, both made of one program, which takes seconds."""
+    program = None
+
+    def once(network: Portable, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
+        nonlocal program
+        program = program or detector_program(network, size)
+        return program
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "detector_program", once)
+        return export(network, "torch-export", **size), export(network, "onnx", **size)
+
+
 @pytest.mark.slow
 def test_a_detectors_program_and_its_onnx_file_detect_alike_at_every_size(faster: Portable) -> None:
-    with pytest.MonkeyPatch.context() as patch:  # both are made of one program, which takes seconds
-        program = None
-
-        def once(network: Portable, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
-            nonlocal program
-            program = program or detector_program(network, size)
-            return program
-
-        patch.setattr(exporting, "detector_program", once)
-        torch_file, onnx_file = export(faster, "torch-export"), export(faster, "onnx")
+    torch_file, onnx_file = files_of(faster)
 
     metadata = {METADATA_FILE: ""}
     loaded = torch.export.load(io.BytesIO(torch_file), extra_files=metadata).module()
@@ -172,6 +191,19 @@ def test_a_detectors_program_and_its_onnx_file_detect_alike_at_every_size(faster
         answer = loaded(image(*size))
         check_near(found, {name: tensor.numpy() for name, tensor in answer.items()})
         check_near(found, dict(zip(names, runtime.run(None, {"image": image(*size).numpy()}), strict=True)))
+
+
+@pytest.mark.slow
+def test_a_multi_scale_detector_pads_to_64_in_a_program_of_torch_and_in_one_of_onnx(groups: Portable) -> None:
+    torch_file, onnx_file = files_of(groups, height=70, width=50)
+    found = detected(groups, image(70, 50))
+    answer = torch.export.load(io.BytesIO(torch_file)).module()(image(70, 50))
+    check_near(found, {name: tensor.numpy() for name, tensor in answer.items()})
+    runtime = session(onnx_file)
+    assert [(item.name, item.shape) for item in runtime.get_inputs()] == [("image", [3, 70, 50])]
+    assert json.loads(runtime.get_modelmeta().custom_metadata_map["spec"])["architecture"] == "MS(BB,4;1,2;4,4,4,8,8)"
+    names = [item.name for item in runtime.get_outputs()]
+    check_near(found, dict(zip(names, runtime.run(None, {"image": image(70, 50).numpy()}), strict=True)))
 
 
 @pytest.mark.slow
@@ -201,6 +233,60 @@ def test_a_backbones_program_takes_batches_and_images_of_every_size(faster: Port
             torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=1e-4, atol=1e-4)
     onnx = pytest.importorskip("onnx")
     assert [entry.version for entry in onnx.load_from_string(data).opset_import if not entry.domain] == [ONNX_OPSET]
+
+
+def test_a_multi_scale_encoders_program_fills_images_up_and_gives_the_feature_of_every_group() -> None:
+    torch.manual_seed(0)
+    encoder = MultiScaleEncoder(MultiScaleSpec(MultiScale.parse("MS(BB,4;1,2,0.5;4,4,8,8,8)")))
+    warmed(encoder)
+    alone = Portable(spec=encoder.spec, state=encoder.state_dict())
+    encoder.eval()
+    loaded = torch.export.load(io.BytesIO(export(alone, "torch-export"))).module()
+    runtime = session(export(alone, "onnx"))
+    assert runtime.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    assert [item.name for item in runtime.get_outputs()] == ["0", "1", "2", "3", "4"]
+    for batch, (height, width) in zip((1, 2), [(64, 128), (65, 20)], strict=True):
+        images = torch.rand(batch, 3, height, width)
+        padded = functional.pad(images, (0, -width % 64, 0, -height % 64))
+        with torch.inference_mode():
+            features = encoder(padded)
+        answer = loaded(images)
+        assert list(answer) == list(features)
+        assert all(torch.equal(features[name], answer[name]) for name in features)
+        for ours, theirs in zip(features.values(), runtime.run(None, {"images": images.numpy()}), strict=True):
+            torch.testing.assert_close(torch.from_numpy(theirs), ours, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_super_net_has_is_taken_home_as_one_of_its_paths() -> None:
+    path, other = (MultiScale.parse(f"MS(BB,4;{text})") for text in ("1,2,0.5;4,4,8,8,8", "1,2,2;8,8,16,16,16"))
+    fields = asdict(SMALL)
+    supernet = build_detector(path, 2, supernet=True, **fields).eval()
+    card = DetectorCard(classes=("disc", "square"), max_stages=6, shape=SMALL)
+    data = Portable(spec=MultiScaleSpec(path), state=supernet.state_dict(), card=card).to_blob()
+    for chosen, network in (
+        (path, Portable.of_blob(data)),
+        (other, Portable.of_blob(data, spec=MultiScaleSpec(other))),
+    ):
+        assert network.spec == MultiScaleSpec(chosen)
+        again = Portable.of_blob(export(network, "safetensors")).build_detector()
+        choose_path(supernet, chosen)
+        with torch.inference_mode():
+            ours, theirs = supernet([image(50, 70)])[0], again([image(50, 70)])[0]
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    with pytest.raises(ValueError, match=r"nothing of blocks\.2\.down"):
+        Portable.of_blob(Portable.of_blob(data).to_blob(), spec=MultiScaleSpec(other))
+
+
+def test_features_of_a_multi_scale_encoder_are_those_that_heads_read_each_once_the_finest_first() -> None:
+    encoder = MultiScaleEncoder(MultiScaleSpec(MultiScale.parse("MS(BNB,2;2,0.5,2,2;4,4,16,8,8)"))).eval()
+    features = FeatureList(encoder)
+    assert (features.feature_info.reduction(), features.feature_info.channels()) == ([4, 8, 16], [8, 8, 8])
+    images = torch.rand(1, 3, 64, 128)
+    maps, by_group = features(images), encoder(images)
+    assert [tuple(item.shape[1:]) for item in maps] == [(8, 64 // step, 128 // step) for step in (4, 8, 16)]
+    assert all(torch.equal(ours, by_group[name]) for ours, name in zip(maps, ("0", "3", "2"), strict=True))
+    (last,) = FeatureList(encoder, [-1])(images)
+    assert torch.equal(last, by_group["2"])
 
 
 def test_suppression_in_a_program_is_torchvisions_and_knows_no_boxes_at_all() -> None:

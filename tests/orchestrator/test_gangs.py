@@ -40,9 +40,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 def node_id_of(worker: str) -> str:
+    """The node of a worker that lives; those of earlier runs in this cluster are remembered, too."""
     actors = ray._private.state.actors().values()  # type: ignore[attr-defined]
-    node_ids = {actor["Name"].rpartition("/")[2]: actor["Address"]["NodeID"] for actor in actors}
-    return str(node_ids[worker])
+    (node_id,) = (
+        actor["Address"]["NodeID"]
+        for actor in actors
+        if actor["State"] == "ALIVE" and actor["Name"].rpartition("/")[2] == worker
+    )
+    return str(node_id)
 
 
 def gang_config(num_nodes: int = NUM_NODES, **fleet: Any) -> RunConfig:
