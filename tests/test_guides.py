@@ -29,7 +29,7 @@ from tests.conftest import REPOSITORY
 from tests.pages import BLOCKS, COMMANDS, Block
 from tests.small_data import write_coco, write_image, write_json, write_voc
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # a page has several commands
 
 OUR_OWN = (
     *("json", "pathlib"),
