@@ -69,7 +69,8 @@ class Trial:
 
     Attributes:
         index: order of decision, from 0.
-        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full``, ``score``, ``evaluate``.
+        kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full``, ``score`` or
+            ``evaluate``.
         role: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``, ``refresh``, ``supernet``,
             ``final`` or ``evaluation``.
         phase: ``serial``, ``parallel``, ``supernet``, ``evolution``, ``final``, ``train``, ``evaluate``, ``pretrain``.

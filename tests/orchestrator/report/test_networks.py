@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.architecture import Architecture, NetworkSpec
-from models.families import AnySpec, as_multi_scale, network_cost, network_parts
+from models.families import AnySpec, network_cost, network_parts
 from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply, apply_all, legal_swaps
-from models.msnas_encoding import SearchSpace
+from models.msnas_encoding import MultiScaleSpec, SearchSpace
 from orchestrator.report.networks import Judged, ancestors, drawn, in_words, lineage
 from orchestrator.report.story import Network, Story
 from orchestrator.search.protocol import Job
@@ -87,9 +87,7 @@ def test_a_networks_parts_cost_together_what_it_costs(data: st.DataObject) -> No
     if data.draw(st.booleans()):
         spec = small_spec(data.draw(architectures(max_subnets=2)))
     else:
-        found = as_multi_scale(SPACE.at(data.draw(st.integers(0, SPACE.size - 1))))
-        assert found is not None
-        spec = found
+        spec = MultiScaleSpec(SPACE.at(data.draw(st.integers(0, SPACE.size - 1))))
     parts, whole = network_parts(spec, *SIZE), network_cost(spec, *SIZE)
     assert sum(part.serial.macs + part.parallel.macs for part in parts) == whole.macs
     assert sum(part.serial.parameters + part.parallel.parameters for part in parts) == whole.parameters
@@ -99,8 +97,7 @@ def test_a_networks_parts_cost_together_what_it_costs(data: st.DataObject) -> No
 @settings(max_examples=40)
 @given(st.integers(0, SPACE.size - 1), st.integers(0, SPACE.size - 1))
 def test_a_path_is_marked_where_its_resolutions_and_heads_differ(first: int, second: int) -> None:
-    start, spec = as_multi_scale(SPACE.at(first)), as_multi_scale(SPACE.at(second))
-    assert start is not None and spec is not None
+    start, spec = MultiScaleSpec(SPACE.at(first)), MultiScaleSpec(SPACE.at(second))
     begin, other = job(0, start, role="supernet"), job(1, spec, 0)
     network = drawn("best", [Judged(job=each, score=None, told=None) for each in (begin, other)], begin, SIZE)
     strides = zip(start.architecture.feature_strides, spec.architecture.feature_strides, strict=True)
@@ -143,8 +140,7 @@ def test_a_lineage_leads_from_the_start_to_the_best(paper_story: Story, msnas_st
 
 
 def test_a_full_training_from_scratch_comes_from_the_job_whose_network_it_trains() -> None:
-    spec = as_multi_scale(SPACE.at(7))
-    assert spec is not None
+    spec = MultiScaleSpec(SPACE.at(7))
     jobs = [job(0, spec, role="supernet"), job(1, spec, 0), job(2, spec, role="final", seed=(0, 1, 0))]
     assert [each.index for each in ancestors(jobs[2], jobs)] == [0, 1, 2]
 
