@@ -30,11 +30,6 @@ settings.load_profile("spnas")
 REPOSITORY = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def repository() -> Path:
-    return REPOSITORY
-
-
 @pytest.fixture(scope="session", autouse=True)
 def patient_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     """Ray gives up a node that has not come up within 30 s, which a busy machine may need: here it has minutes."""
