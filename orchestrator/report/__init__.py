@@ -2,6 +2,6 @@
 
 `story` holds it as plain values, `reading` takes it from the folder, `figures` draws it for print.
 
-Invariant: a report is made from run folders alone and changes nothing in them; neither the story nor a figure needs
+Invariant: a report is made from run folders alone, and adds nothing to them but the page; neither story nor figures need
 torch or Ray.
 """
