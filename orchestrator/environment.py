@@ -92,6 +92,17 @@ def advice(config: RunConfig) -> list[str]:
                 f"{used} of fleet.num_workers {config.fleet.num_workers} will train the super-net; supernet.num_nodes: "
                 "all has all of them train it together"
             )
+        evolution = config.evolution
+        if config.final is not None and evolution.top_k > evolution.population:
+            notes.append(
+                f"evolution.top_k is {evolution.top_k}, but no more are retrained than survive, evolution.population "
+                f"{evolution.population}"
+            )
+        if evolution.generations and not evolution.num_samples(1):
+            notes.append(
+                f"none of evolution.generations {evolution.generations} has a sample, as num_children and num_random "
+                "are 0: the first population is all there is"
+            )
         return notes
     if config.algorithm != "spnas":
         used = max(config.num_nodes(name) for name in config.recipe_names())

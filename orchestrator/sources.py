@@ -88,8 +88,9 @@ def best_of_run(run: str, job: int | None = None) -> Source:
     history = History.fold(config, Journal(storage))
     index = best_job(history.state) if job is None else job
     if index is None:
-        why = "an evaluation makes none" if config.algorithm == "evaluate" else "none of its jobs has been completed"
-        raise UserError(f"run {run}: has no weights, as {why}; name another run, or a file of weights")
+        raise UserError(
+            f"run {run}: has no weights, as {_why_none(config, history.state)}; name another run, or a file of weights"
+        )
     if job is not None:
         _look_for(run, job, history, folder)
     try:
@@ -101,6 +102,15 @@ def best_of_run(run: str, job: int | None = None) -> Source:
             f"run {run}: the weights of job {index}, {'its best, ' if job is None else ''}can't be read ({error}); if "
             "it is still going on, try again, else restore them from a copy"
         ) from None
+
+
+def _why_none(config: RunConfig, state: SearchState) -> str:
+    """Why a run has come to no weights so far."""
+    if config.algorithm == "evaluate":
+        return "an evaluation makes none"
+    if any(member.job.role == "supernet" for member in state.population.values()):
+        return "none of its super-net's samples has been completed"
+    return "none of its jobs has been completed"
 
 
 def _holder(history: History, index: int) -> int:

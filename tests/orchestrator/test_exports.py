@@ -135,6 +135,14 @@ def test_a_run_that_has_come_to_nothing_yet_is_refused(here: Path) -> None:
     assert "none of its jobs has been completed" in refused("run", "onnx")
 
 
+def test_a_super_net_without_a_completed_sample_is_no_detector(paths: tuple[RunFolder, str]) -> None:
+    journal = Path(paths[0].address) / "journal" / "000001.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    told = next(number for number, line in enumerate(lines) if b'"told"' in line)
+    journal.write_bytes(b"".join(lines[: told + 1]))
+    assert "none of its super-net's samples has been completed" in refused("run", "onnx")
+
+
 def test_options_that_mean_nothing_are_refused(here: Path) -> None:
     shutil.copy(next((STORED / "weights").iterdir()), here / "weights.safetensors")
     assert "which holds one network; leave it out" in refused("weights.safetensors", "onnx", "--job", 1)

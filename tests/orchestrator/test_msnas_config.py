@@ -88,6 +88,14 @@ def test_workers_that_would_idle_while_the_super_net_is_trained_are_mentioned() 
     assert "supernet.num_nodes: all" in note
 
 
+def test_populations_and_generations_that_give_less_than_is_asked_for_are_mentioned() -> None:
+    (note,) = advice(config(evolution={"population": 4}))
+    assert "evolution.top_k is 5, but no more are retrained than survive, evolution.population 4" in note
+    assert not advice(config(evolution={"population": 4}, final=None))
+    (note,) = advice(config(evolution={"num_children": 0, "num_random": 0}))
+    assert "none of evolution.generations 20 has a sample" in note
+
+
 def test_keys_of_another_search_are_said_to_change_nothing() -> None:
     (note,) = advice(config(serial={"n_stuck": 3}, parallel=None, reignition={"data": {"format": "shapes"}}))
     assert note.startswith("msnas has no use for serial, reignition;")
