@@ -65,10 +65,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "msnas_shapes": SMALL
     | {
         "data": {"num_train": 8, "num_val": 4},
-        "evolution": {"population": 1, "generations": 0, "top_k": 1, "flops_window": 1},
+        "evolution": {"population": 2, "generations": 0, "top_k": 2, "flops_window": 1},
         "supernet": {"epochs": 1},
         "sample": {"iterations": 1},
     },
+    "msnas_shapes_random": {"evolution": {"population": 2, "top_k": 2}},
 }
 """The recipes that pages name, and how they are made small."""
 
