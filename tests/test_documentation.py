@@ -32,7 +32,8 @@ REASONS = (
     "shows it until Ctrl-C",
     "takes a minute; ",
 )
-RUNS = {"search": "spnas", "train": "train", "pretrain": "pretrain"}
+CHANGES = {"search": {}, "train": {"algorithm": "train"}, "pretrain": {"algorithm": "pretrain"}}
+"""What commands put into a config."""
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +170,8 @@ def test_commands_and_options_that_pages_name_are_there() -> None:
 def test_the_keys_of_commands_that_need_more_than_a_laptop_are_keys(block: Block) -> None:
     for words in block.commands:
         match words:
-            case ["spnas", name, config, *rest] if name in RUNS:
-                load_config(REPOSITORY / config, [word for word in rest if "=" in word], {"algorithm": RUNS[name]})
+            case ["spnas", name, config, *rest] if name in CHANGES:
+                load_config(REPOSITORY / config, [word for word in rest if "=" in word], CHANGES[name])
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.page)

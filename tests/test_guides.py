@@ -44,9 +44,12 @@ SMALL: dict[str, Any] = {
     "fleet": {"num_workers": 1, "cpus_per_worker": 1},
 }
 BY_MORPHS: dict[str, Any] = SMALL | {
-    "start": {"base_channels": 4, "training": {"epochs": 1}},
-    "serial": {"n_stuck": 1, "max_candidates": 1, "num_rounds": 1, "confirmations": 0, "in_flight": 2},
-    "parallel": {"n_stuck": 1, "max_candidates": 1, "in_flight": 2, "training": {"batch_size": 2, "epochs": 1}},
+    "start": {"architecture": "BB(1,d1)", "base_channels": 4, "training": {"epochs": 1}},
+    "serial": {
+        **{"n_stuck": 1, "max_candidates": 1, "num_rounds": 1, "confirmations": 0, "in_flight": 2, "num_morphs": 1},
+        **{"min_blocks": 1, "min_stages": 2, "max_stages": 3},
+    },
+    "parallel": None,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "shapes": BY_MORPHS
@@ -62,10 +65,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "msnas_shapes": SMALL
     | {
         "data": {"num_train": 8, "num_val": 4},
-        "evolution": {"population": 1, "generations": 0, "top_k": 1, "flops_window": 1},
+        "evolution": {"population": 2, "generations": 0, "top_k": 2, "flops_window": 1},
         "supernet": {"epochs": 1},
         "sample": {"iterations": 1},
     },
+    "msnas_shapes_random": {"evolution": {"population": 2, "top_k": 2}},
 }
 """The recipes that pages name, and how they are made small."""
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from matplotlib.path import Path
 
-from orchestrator.report.story import Network, Story
+from orchestrator.report.story import STEM_STRIDE, Network, Story
 from orchestrator.report.style import (
     BLACK,
     BLUE,
@@ -76,7 +76,7 @@ def architectures(story: Story) -> Figure:
 
 def _lanes(network: Network) -> dict[int, float]:
     """The height of each resolution, the finest first: more where subnets stand beside a stage."""
-    rows: dict[int, float] = {}
+    rows: dict[int, float] = {STEM_STRIDE: 1.0}
     for block in network.blocks:
         count = network.subnets[block.stage] if block.stage < len(network.subnets) else 0
         rows[block.stride] = max(rows.get(block.stride, 0), 1.0 + SUBNET_PITCH * count)
@@ -93,7 +93,7 @@ def _draw(axes: Axes, network: Network, lanes: dict[int, float], columns: int) -
         places[stride] = y
         y += height
     fontsize = min(6.0, 0.55 * 72 * WIDTH * 0.9 / columns * BLOCK / 2)
-    before = (0.0, places[network.blocks[0].stride])
+    before = (0.0, places[STEM_STRIDE])
     axes.add_patch(
         Rectangle((-BLOCK / 2, before[1] - HALF), BLOCK, 2 * HALF, facecolor="white", edgecolor=GREY, lw=0.7)
     )

@@ -9,7 +9,7 @@ Invariant: a drawing is geometry and text alone; how it looks is the style sheet
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.report.story import Block, Network
+from orchestrator.report.story import STEM_STRIDE, Block, Network
 
 LEFT, PITCH, BLOCK_WIDTH, BLOCK_HEIGHT = 92, 46, 38, 28
 SUBNET_HEIGHT, SUBNET_PITCH, HEAD_HEIGHT, LANE_GAP, TOP = 14, 20, 20, 20, 12
@@ -142,7 +142,7 @@ def in_words(network: Network) -> str:
 
 def _lanes(network: Network, image_size: tuple[int, int]) -> dict[int, Lane]:
     """By stride, the finest first."""
-    rows: dict[int, int] = {}
+    rows = {STEM_STRIDE: 0}
     for block in network.blocks:
         count = network.subnets[block.stage] if block.stage < len(network.subnets) else 0
         rows[block.stride] = max(rows.get(block.stride, 0), count)
@@ -158,10 +158,9 @@ def _lanes(network: Network, image_size: tuple[int, int]) -> dict[int, Lane]:
 
 
 def _stem(network: Network, lanes: dict[int, Lane]) -> Box:
-    first = network.blocks[0]
     return Box(
         x=LEFT,
-        y=lanes[first.stride].y + LANE_GAP / 2,
+        y=lanes[STEM_STRIDE].y + LANE_GAP / 2,
         width=BLOCK_WIDTH,
         height=BLOCK_HEIGHT,
         kind="stem",

@@ -21,11 +21,12 @@ from orchestrator.report import wording
 from orchestrator.report.comparison import Comparison, Curve, Group
 from orchestrator.report.detections import Detections, Picture
 from orchestrator.report.drawing import draw
+from orchestrator.report.library import chart_library
 from orchestrator.report.payload import compared, embedded, payload
 from orchestrator.report.story import Story, Trial, WorkerUse
 
 HERE = Path(__file__).parent
-COMMON_SCRIPTS = ("echarts.min.js", "common.js", "chart.js")
+COMMON_SCRIPTS = ("common.js", "chart.js")
 NUM_HUES = 6
 FILTERS = ("percent", "points", "giga", "count", "duration", "when", "place", "seen")
 RUN_SCRIPTS = (*COMMON_SCRIPTS, "details.js", "charts.js", "table.js")
@@ -102,7 +103,7 @@ def comparison_page(comparison: Comparison, made_at: float) -> str:
 
 def _page(template: str, data: object, scripts: tuple[str, ...], **values: Any) -> str:
     style = _asset("page.css")
-    sources = [_asset(name) for name in scripts]
+    sources = [chart_library(), *map(_asset, scripts)]
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_digest(style)}; script-src {' '.join(map(_digest, sources))}"

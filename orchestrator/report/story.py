@@ -11,6 +11,9 @@ or infinite, so `dataclasses.asdict` gives what any page or file can hold. Text 
 
 from dataclasses import dataclass
 
+STEM_STRIDE = 4
+"""Image pixels for each of a stem's output, of either family."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:

@@ -37,7 +37,7 @@ class Chart {
     this.drawn = echarts.init(canvas, null, { renderer: "canvas" });
     this.listen(canvas);
     theme.listeners.push(() => this.refresh());
-    new ResizeObserver(() => this.resize()).observe(this.place);
+    new ResizeObserver(() => this.width !== this.place.clientWidth && this.refresh()).observe(this.place);
     this.refresh();
   }
 
@@ -45,17 +45,12 @@ class Chart {
   refresh() {
     if (!this.drawn) return;
     this.leave();
+    if (this.width !== this.place.clientWidth) this.drawn.resize();
     this.width = this.place.clientWidth;
     this.points = this.means.points();
     this.extent = { x: extentOf(this.points.map((point) => point.x)), y: extentOf(this.points.map((point) => point.y)) };
     this.drawn.setOption({ animation: false, ...this.means.build(this.width) }, { notMerge: true });
     this.place.dataset.drawn = "yes";
-  }
-
-  resize() {
-    if (this.place.clientWidth === this.width) return;
-    this.drawn.resize();
-    this.refresh();
   }
 
   listen(canvas) {

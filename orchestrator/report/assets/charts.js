@@ -240,11 +240,13 @@ if (byId("chart-timeline")) {
           return { type: "rect", silent: true, shape: { x: left, y: middle - height / 2, width: Math.max(1, right - left - 0.5), height },
             style: { fill: api.visual("color") } };
         },
-        markLine: number || data.lives.length < 2 ? undefined : {
+      })).concat({
+        type: "line", silent: true, data: [],
+        markLine: {
           silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colour("text"), type: "dotted" },
-          data: data.lives.map((life) => ({ xAxis: 1000 * life.begun })),
+          data: data.lives.length < 2 ? [] : data.lives.map((life) => ({ xAxis: 1000 * life.begun })),
         },
-      })),
+      }),
     }),
   });
 }

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import UserError
 from orchestrator.report import page as page_module
 from orchestrator.report.comparison import compare
 from orchestrator.report.detections import Detections, Detector, ObjectBox, Picture
+from orchestrator.report.library import chart_library
 from orchestrator.report.page import comparison_page, report_page
 from orchestrator.report.payload import embedded
 from orchestrator.report.story import Story
@@ -159,9 +161,15 @@ def test_every_file_that_the_page_is_made_of_is_in_the_package(repository: Path)
     assert all(any(fnmatch(name, pattern) for pattern in patterns["orchestrator"]) for name in names)
 
 
-def test_the_chart_library_is_as_published() -> None:
-    digest = hashlib.sha256((HERE / "assets" / "echarts.min.js").read_bytes()).hexdigest()
-    assert digest in (HERE / "assets" / "README.md").read_text()
+def test_a_page_holds_the_chart_library_with_its_licence(paper_story: Story) -> None:
+    assert "Licensed to the Apache Software Foundation" in chart_library()
+    assert chart_library() in report_page(paper_story)
+
+
+def test_a_missing_chart_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.report.library.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="panel is not installed.*constraints.txt"):
+        chart_library.__wrapped__()
 
 
 def test_text_can_be_read_in_light_and_dark() -> None:
