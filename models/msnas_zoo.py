@@ -20,9 +20,6 @@ SPACES: dict[str, SearchSpace] = {
 PUBLISHED_GFLOPS = {"msnas-r18": 145.45, "msnas-r34": 182.20, "msnas-r50": 197.33}
 """Multiply-adds of the FPN baselines as Table 1 has them, in billions: what the searched networks should cost, too."""
 
-WINDOW = 0.01
-"""How far, relative to the target, a candidate may cost more or less (section 4.1)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiScaleNetwork:

@@ -201,7 +201,15 @@ class MsNas:
             retraining = self._retraining(state)
             if retraining is not None:
                 return retraining
-        return WAIT if state.pending else Done("the search is complete")
+        return WAIT if state.pending else Done(self._ending(state))
+
+    def _ending(self, state: SearchState) -> str:
+        """What there is to say once nothing is left to do."""
+        if state.best_overall is None:
+            return "none of the samples has been completed"
+        if state.round < self.settings.evolution.generations:
+            return f"the search is complete; generation {state.round + 1} had nothing new within evolution.flops_window"
+        return "the search is complete"
 
     def _supernet(self, state: SearchState) -> Job:
         return Job(

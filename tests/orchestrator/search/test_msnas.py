@@ -18,6 +18,7 @@ from tests.orchestrator.search.fake_driver import FAILED, FakeDriver, Score, Sto
 
 START = "MS(BB,4;1,2,2,0.5,1,2,2,2,0.5;4,8,16,32,64)"
 NAMES = ("msnas", "random")
+WINDOW = "evolution.flops_window"
 
 
 def msnas_settings(
@@ -212,7 +213,7 @@ def test_a_population_without_survivors_is_followed_by_random_networks() -> None
 
 def test_a_search_whose_samples_all_fail_ends_without_retraining() -> None:
     driver = driven(msnas_settings(), judge=lambda job: FAILED if job.role == "candidate" else 0.5).run()
-    assert driver.done == "the search is complete"
+    assert driver.done == "none of the samples has been completed"
     assert not driver.with_role("final")
 
 
@@ -228,13 +229,16 @@ def test_a_space_that_is_used_up_ends_the_evolution_and_the_best_are_retrained(n
     assert isinstance(driver.algorithm, MsNas)
     holds = driver.algorithm.window.holds
     affordable = {str(network) for network in driver.algorithm.space if holds(network)}
-    assert {str(job.spec.architecture) for job in driver.with_role("candidate")} == affordable
+    samples = driver.with_role("candidate")
+    assert {str(job.spec.architecture) for job in samples} == affordable
+    next_one = samples[-1].round + 1
+    assert driver.done == f"the search is complete; generation {next_one} had nothing new within {WINDOW}"
     assert len(driver.with_role("final")) == 3
 
 
 def test_without_a_network_in_the_window_there_is_nothing_to_search() -> None:
     driver = driven(msnas_settings(target_gflops=1e6)).run()
-    assert driver.done == "there is no network within evolution.flops_window"
+    assert driver.done == f"there is no network within {WINDOW}"
     assert [job.role for job in driver.jobs] == ["supernet"]
 
 
