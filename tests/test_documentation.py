@@ -64,6 +64,11 @@ class Loaded(HTMLParser):
 
 
 @pytest.mark.slow
+def test_a_page_stands_once_in_the_navigation() -> None:
+    named = re.findall(r"^ +- .*: (\S+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert len(named) > 10 and len(set(named)) == len(named)
+
+
 def test_the_site_needs_no_network(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20

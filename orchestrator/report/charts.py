@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -39,6 +40,9 @@ MAX_MORPHS = 4
 
 LONG_SEARCH = 600
 """Candidates from which on no line joins them."""
+
+LEGEND_SIZE = 9.0
+"""Of a legend's points at least, in square points."""
 
 PHASE_COLOURS = {"serial": SKY, "parallel": GREEN, "evolution": SKY}
 
@@ -74,7 +78,7 @@ def trajectory(story: Story) -> Figure:
         axes.axvline(reignition.pretrain, color=ORANGE, linestyle=(0, (4, 2)), label="" if number else "reignition")
     mark_phases(axes, story.phases)
     axes.set_xlim(-0.01 * len(story.trials) - 1, 1.01 * len(story.trials) + 1)
-    axes.set_xlabel(f"job, in the order of decision{_limit(axes, scored, finals)}")
+    axes.set_xlabel(f"job, in the order of decision{_limit(axes, story, scored, finals)}")
     axes.set_ylabel(f"{story.facts.metric} (%)")
     _legend_below(figure, axes)
     return figure
@@ -96,20 +100,23 @@ def _best_so_far(axes: Axes, story: Story) -> None:
     axes.scatter(x[:-1], y[:-1], s=14, color=RED, linewidths=0, zorder=4, label="best so far")
 
 
-def _limit(axes: Axes, scored: Sequence[Trial], finals: Sequence[Trial]) -> str:
+def _limit(axes: Axes, story: Story, scored: Sequence[Trial], finals: Sequence[Trial]) -> str:
     """Leave room for what counts; a few trainings that came to nothing must not press all others together.
 
     Returns:
         How many are outside, in words.
     """
-    values = np.array([percent(trial.score or 0.0) for trial in scored])
-    shown = np.concatenate([values, [percent(trial.score or 0.0) for trial in finals]])
+    sign = 1 if story.facts.maximize else -1  # from here on more is better
+    values = np.array([sign * percent(trial.score or 0.0) for trial in scored])
+    shown = np.concatenate([values, [sign * percent(trial.score or 0.0) for trial in finals]])
     low, high = np.quantile(values, 0.02), shown.max()
-    low = min(low, *(percent(trial.score or 0.0) for trial in scored if trial.is_baseline), values.max())
+    low = min(low, *(sign * percent(trial.score or 0.0) for trial in scored if trial.is_baseline), values.max())
     margin = 0.05 * (high - low) or 0.5
-    axes.set_ylim(low - margin, high + margin)
-    num_below = int((values < low - margin).sum())
-    return f" ({num_below} below {low - margin:.1f} % not shown)" if num_below else ""
+    worst = low - margin
+    axes.set_ylim(*sorted((sign * worst, sign * (high + margin))))
+    num_outside = int((values < worst).sum())
+    side = "below" if story.facts.maximize else "above"
+    return f" ({num_outside} {side} {sign * worst:.1f} % not shown)" if num_outside else ""
 
 
 def front(story: Story) -> Figure:
@@ -146,7 +153,7 @@ def front(story: Story) -> Figure:
     if scored and max(t.gflops for t in scored) > 10 * min(t.gflops for t in scored):
         axes.set_xscale("log")
     size = " × ".join(map(str, story.facts.image_size))
-    axes.set_xlabel(f"GFLOPs at {size} pixels{_limit(axes, scored, [])}")
+    axes.set_xlabel(f"GFLOPs at {size} pixels{_limit(axes, story, scored, [])}")
     axes.set_ylabel(f"{story.facts.metric} (%)")
     _legend_below(figure, axes)
     return figure
@@ -279,4 +286,9 @@ def counter(story: Story) -> Figure:
 def _legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), handletextpad=0.4)
+        legend = figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 5), handletextpad=0.4
+        )
+        for handle in legend.legend_handles:
+            if isinstance(handle, PathCollection):  # a long search's points are too small for a legend
+                handle.set_sizes([max(LEGEND_SIZE, *handle.get_sizes())])

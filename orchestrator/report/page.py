@@ -183,8 +183,8 @@ def _tiles(story: Story, gain: wording.Gain | None) -> list[dict[str, str]]:
         more = f"start {wording.giga(start.gflops)}" if start and start.index != best.index else ""
         tiles.append(_tile("GFLOPs", wording.giga(best.gflops), more))
     failed = sum(trial.status == "failed" for trial in told)
-    under_way = len(story.trials) - len(told)
-    jobs = ", ".join([f"{failed} failed"] * bool(failed) + [f"{under_way} under way"] * bool(under_way))
+    pending = len(story.trials) - len(told)
+    jobs = ", ".join([f"{failed} failed"] * bool(failed) + [f"{pending} pending"] * bool(pending))
     tiles.append(_tile("jobs told", wording.count(len(told)), jobs or f"{len(story.phases)} phases and rounds"))
     tiles.append(_tile(facts.hour_name, f"{facts.hours:,.1f}", f"on {facts.num_workers} workers"))
     if story.lives:

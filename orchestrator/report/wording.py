@@ -22,7 +22,7 @@ class Gain:
         is_start: whether that is the start.
         total: of the best against it.
         changed: by steps that changed the network.
-        trained: by steps that only trained it on: controls, refreshes, full trainings.
+        trained: by steps that only trained it: controls, refreshes, the parallel level's start, full trainings.
         num_changed: how many those are.
         num_trained: and those.
     """
@@ -74,9 +74,9 @@ def gain_of(lineage: tuple[LineageStep, ...]) -> Gain | None:
     first = next((number for number, step in enumerate(lineage) if step.score is not None), len(lineage))
     if len(lineage) < first + 2:
         return None
-    pairs = list(zip(lineage[first:], lineage[first + 1 :], strict=False))
-    changed = [step.gain or 0.0 for before, step in pairs if step.architecture != before.architecture]
-    trained = [step.gain or 0.0 for before, step in pairs if step.architecture == before.architecture]
+    later = lineage[first + 1 :]
+    changed = [step.gain or 0.0 for step in later if step.changes_network]
+    trained = [step.gain or 0.0 for step in later if not step.changes_network]
     return Gain(
         since=lineage[first].index,
         is_start=first == 0,
@@ -112,19 +112,19 @@ def reading_guide(story: Story) -> Iterator[str]:
         if gain.num_changed:
             parts.append(f"{steps(gain.num_changed, 'changed the network')} and gained {points(gain.changed)}")
         if gain.num_trained:
-            trained = f"{steps(gain.num_trained, 'only trained it on')} and gained {points(gain.trained)}"
+            trained = f"{steps(gain.num_trained, 'only trained it')} and gained {points(gain.trained)}"
             parts.append(f"{trained}, which any network might have")
         yield f"On its way from {'the start' if gain.is_start else f'job #{gain.since}'}, {'; '.join(parts)}."
     for reignition in story.reignitions:
         if reignition.score_after is not None:
             yield (
-                f"Stuck in round {reignition.round}, it was reignited by job #{reignition.pretrain}: {metric}"
+                f"After round {reignition.round} it was reignited by job #{reignition.pretrain}: {metric}"
                 f" {percent(reignition.score_before)} before, {percent(reignition.score_after)} right after."
             )
     failed = sum(trial.status == "failed" for trial in told)
     lost = sum(len(kind.jobs) for kind in story.failures if kind.what == "lost")
     if failed or lost:
-        yield f"{failed} of {len(told)} jobs failed, {lost} attempts were lost and ran again: see Failures."
+        yield f"{failed} of {len(told)} jobs failed, {lost} attempts were lost: see Failures."
 
 
 def steps(number: int, what: str) -> str:

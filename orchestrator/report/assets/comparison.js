@@ -7,6 +7,19 @@ const groupOf = new Map(data.groups.flatMap((group, number) => group.curves.map(
 /** A step function's corners, up to where it ends. */
 const line = (x, y) => x.map((at, n) => [at, 100 * y[n]]);
 
+/** A band as one polygon between two step functions: lines stacked on each other would add up their x, too. */
+const around = (band, name, hue) => {
+  const rows = band.x.map((x, n) => [x, 100 * (band.mean[n] - band.deviation[n]), 100 * (band.mean[n] + band.deviation[n])]);
+  const steps = (column) => rows.flatMap((row, n) => [[row[0], row[column]], ...(n + 1 < rows.length ? [[rows[n + 1][0], row[column]]] : [])]);
+  const corners = [...steps(1), ...steps(2).reverse()];
+  return {
+    type: "custom", name, silent: true, clip: true, z: 1, encode: { x: 0, y: [1, 2] }, data: rows,
+    renderItem: (params, api) => params.dataIndex === 0
+      ? { type: "polygon", silent: true, shape: { points: corners.map((corner) => api.coord(corner)) }, style: { fill: hue, opacity: 0.22 } }
+      : null,
+  };
+};
+
 for (const by of ["candidates", "hours"]) {
   const axisName = by === "hours" ? data.hourName : "candidates";
   new Chart(by, {
@@ -27,10 +40,7 @@ for (const by of ["candidates", "hours"]) {
         const hue = colour(hueOf(number));
         const band = group[by];
         if (band.x.length && group.curves.length > 1) {
-          const low = band.mean.map((mean, n) => mean - band.deviation[n]);
-          const between = { type: "line", step: "end", stack: `band ${number}`, stackStrategy: "all", showSymbol: false, silent: true, lineStyle: { opacity: 0 } };
-          series.push({ ...between, name: `low ${number}`, data: line(band.x, low) });
-          series.push({ ...between, name: `high ${number}`, data: line(band.x, band.deviation.map((each) => 2 * each)), areaStyle: { color: hue, opacity: 0.22 } });
+          series.push(around(band, `band ${number}`, hue));
         }
         for (const row of group.curves) {
           series.push({ type: "line", step: "end", name: `run ${row}`, data: line(data.curves[row][by], data.curves[row].score), showSymbol: false, silent: true,

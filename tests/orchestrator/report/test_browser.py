@@ -120,6 +120,19 @@ def test_pages_open_at_every_size_in_light_and_dark_without_a_word_on_the_consol
     assert not browser.execute_script("return window.owned")
 
 
+def test_what_is_compared_fills_its_charts(browser: Chrome, pages: dict[str, Path]) -> None:
+    """A band that is drawn elsewhere than its lines would stretch the axes."""
+    opened(browser, pages["comparison"])
+    ends = browser.execute_script(
+        "return [...Chart.all.values()].map(({drawn, extent}) => {"
+        "  const at = (x, y) => drawn.convertToPixel({xAxisIndex: 0, yAxisIndex: 0}, [x, y]);"
+        "  const [left, bottom] = at(extent.x.low, extent.y.low), [right, top] = at(extent.x.high, extent.y.high);"
+        "  return [(right - left) / drawn.getWidth(), (bottom - top) / drawn.getHeight()];"
+        "})"
+    )
+    assert len(ends) == 2 and all(width > 0.6 and height > 0.3 for width, height in ends), ends
+
+
 def test_colours_follow_the_system_until_they_are_chosen(browser: Chrome, pages: dict[str, Path]) -> None:
     background = "return getComputedStyle(document.body).backgroundColor"
     seen = {}

@@ -77,6 +77,16 @@ def test_a_trajectory_names_phases_reignitions_and_who_is_left_out(paper_story: 
         assert text in shown
 
 
+def test_where_less_is_better_the_best_are_shown_and_the_far_worse_left_out(paper_story: Story) -> None:
+    trials = tuple(replace(t, score=None if t.score is None else 1 - t.score) for t in paper_story.trials)
+    less = replace(paper_story, facts=replace(paper_story.facts, maximize=False), trials=trials)
+    for draw in (charts.trajectory, charts.front):
+        more_shown, less_shown = (drawn(draw, story) for story in (paper_story, less))
+        assert "not shown" in texts(more_shown) and texts(more_shown).count("below") == texts(less_shown).count("above")
+        low, high = more_shown.axes[0].get_ylim()
+        assert less_shown.axes[0].get_ylim() == pytest.approx((100 - high, 100 - low))
+
+
 def test_an_architecture_is_drawn_beside_the_start_with_its_changes(paper_story: Story) -> None:
     shown = texts(drawn(diagrams.architectures, paper_story))
     start, best = paper_story.networks[0], paper_story.networks[-1]
@@ -133,3 +143,10 @@ def test_a_folder_that_cannot_be_made_is_one_line(paper_story: Story, tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--figures .*file/figures: can't be written"):
         write_figures(paper_story, None, tmp_path / "file" / "figures")
+
+
+def test_points_of_a_long_search_can_be_seen_in_its_legend(paper_story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "LONG_SEARCH", 1)
+    (legend,) = drawn(charts.front, paper_story).legends
+    sizes = [size for handle in legend.legend_handles if hasattr(handle, "get_sizes") for size in handle.get_sizes()]
+    assert sizes and min(sizes) >= charts.LEGEND_SIZE

@@ -16,6 +16,7 @@ from orchestrator.report.library import chart_library
 from orchestrator.report.page import comparison_page, report_page
 from orchestrator.report.payload import embedded
 from orchestrator.report.story import Story
+from tests.conftest import REPOSITORY
 from tests.orchestrator.report.pages import HOSTILE, Page, hostile, parse
 
 HERE = Path(page_module.__file__).parent
@@ -153,8 +154,8 @@ def test_ten_thousand_jobs_stay_under_15_megabytes(paper_story: Story) -> None:
     assert len(text.encode()) < 15e6
 
 
-def test_every_file_that_the_page_is_made_of_is_in_the_package(repository: Path) -> None:
-    patterns = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+def test_every_file_that_the_page_is_made_of_is_in_the_package() -> None:
+    patterns = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     files = [path for path in HERE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     names = [str(path.relative_to(HERE.parent)) for path in files]
     assert len(names) > 10

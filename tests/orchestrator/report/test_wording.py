@@ -1,29 +1,38 @@
 from dataclasses import replace
 
 from orchestrator.report import wording
-from orchestrator.report.story import LineageStep, Story
+from orchestrator.report.story import LineageStep, MorphStep, Story
 
 
-def step(index: int, score: float | None, gain: float | None, architecture: str) -> LineageStep:
+def step(
+    index: int, score: float | None, gain: float | None, architecture: str, role: str = "control", morph: str = ""
+) -> LineageStep:
     return LineageStep(
         index=index,
-        role="candidate",
+        role=role,
         phase="serial",
         round=1,
         architecture=architecture,
         gflops=1.0,
         score=score,
         gain=gain,
-        morphs=(),
+        morphs=(MorphStep(morph=morph, words="", architecture=architecture, gflops=1.0),) if morph else (),
         told=None,
     )
 
 
 def test_gains_of_changed_networks_and_of_training_alone_are_told_apart() -> None:
-    gain = wording.gain_of((step(0, 0.3, None, "a"), step(1, 0.35, 0.05, "a"), step(4, 0.37, 0.02, "b")))
+    changed = step(4, 0.37, 0.02, "b", "candidate", "expand(1)")
+    gain = wording.gain_of((step(0, 0.3, None, "a", "start"), step(1, 0.35, 0.05, "a"), changed))
     assert gain is not None and gain.is_start
     assert (gain.num_changed, gain.num_trained) == (1, 1)
     assert (round(gain.total, 6), round(gain.changed, 6), round(gain.trained, 6)) == (0.07, 0.02, 0.05)
+
+
+def test_the_parallel_levels_start_has_another_encoding_and_the_same_network() -> None:
+    start = step(7, 0.35, 0.05, "a+(0,0)", "start", "assemble(0,0)")
+    gain = wording.gain_of((step(0, 0.3, None, "a", "start"), start))
+    assert gain is not None and (gain.num_changed, gain.num_trained, round(gain.trained, 6)) == (0, 1, 0.05)
 
 
 def test_a_gain_counts_from_the_first_job_with_a_score() -> None:
@@ -54,7 +63,7 @@ def test_the_guide_tells_the_best_reignitions_failures_and_what_training_alone_g
     text = " ".join(wording.reading_guide(paper_story))
     best = paper_story.best
     assert best is not None and f"job #{best.index}" in text
-    assert "it was reignited by job" in text and "attempts were lost" in text and "changed the network" in text
+    assert "round 1 it was reignited by job" in text and "attempts were lost" in text and "changed the network" in text
 
 
 def test_a_run_whose_driver_went_says_that_the_same_command_goes_on(paper_story: Story) -> None:
