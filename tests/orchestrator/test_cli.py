@@ -220,8 +220,10 @@ def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path) -> Non
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_search_prints_its_progress_and_a_table_and_status_prints_them_again(address: str, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "tiny.yaml")
-    if open_storage(address).is_local:  # once on a terminal, once in a log
+    is_local = open_storage(address).is_local  # once on a terminal, once in a log
+    # On a terminal the start takes long enough to be seen at work.
+    config = write_config(tmp_path / "tiny.yaml", **({"start": {"training": {"epochs": 60}}} if is_local else {}))
+    if is_local:
         command = Command("search", config, "--run", address, columns=160, lines=40)
         shown = command.wait_until(lambda lines: any("#0 start" in line and "worker-" in line for line in lines))
         assert any(line.startswith("jobs") and "1 pending" in line for line in shown)
