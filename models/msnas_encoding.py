@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import combinations_with_replacement, product
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, get_args
 
 from models.architecture import (
     IDENTITY,
@@ -309,6 +309,13 @@ class SearchSpace:
                 f"num_blocks: {self.num_blocks} can't offer what a utilisation needs, {self.utilization!r} at least "
                 f"{fewest}"
             )
+
+    @classmethod
+    def around(cls, network: MultiScale, utilization: str) -> Self:
+        """The space of the super-net that a network is a path of; ValueError if it has no members."""
+        return cls(
+            block=network.block, channels=network.channels, num_blocks=network.num_blocks, utilization=utilization
+        )
 
     @property
     def size(self) -> int:

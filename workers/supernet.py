@@ -41,10 +41,7 @@ class Paths:
             return None
         assert isinstance(task.spec, MultiScaleSpec), f"{task.spec.architecture} has no super-net"
         start = task.spec.architecture
-        space = SearchSpace(
-            block=start.block, channels=start.channels, num_blocks=start.num_blocks, utilization=utilization
-        )
-        return cls(space=space, start=start, seed=task.seed)
+        return cls(space=SearchSpace.around(start, utilization), start=start, seed=task.seed)
 
     def at(self, step: int) -> MultiScale:
         """The path, encoder and utilisation, of a step from 0."""

@@ -76,11 +76,7 @@ def architectures(story: Story) -> Figure:
 
 def _lanes(network: Network) -> dict[int, float]:
     """The height of each resolution, the finest first: more where subnets stand beside a stage."""
-    rows: dict[int, float] = {STEM_STRIDE: 1.0}
-    for block in network.blocks:
-        count = network.subnets[block.stage] if block.stage < len(network.subnets) else 0
-        rows[block.stride] = max(rows.get(block.stride, 0), 1.0 + SUBNET_PITCH * count)
-    return dict(sorted(rows.items()))
+    return {stride: 1.0 + SUBNET_PITCH * count for stride, count in network.lanes.items()}
 
 
 def _draw(axes: Axes, network: Network, lanes: dict[int, float], columns: int) -> None:

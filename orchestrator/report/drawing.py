@@ -132,7 +132,7 @@ def in_words(network: Network) -> str:
     parts = []
     for stage in sorted({block.stage for block in network.blocks}):
         blocks = [block for block in network.blocks if block.stage == stage]
-        count = network.subnets[stage] if stage < len(network.subnets) else 0
+        count = network.num_subnets(stage)
         beside = f" with {count} subnet{'s' * (count > 1)}" if count else ""
         parts.append(f"{len(blocks)} block{'s' * (len(blocks) > 1)} at 1/{blocks[0].stride}{beside}")
     changes = [f"{sum(b.change == change for b in network.blocks)} {change}" for change in CHANGES]
@@ -142,15 +142,11 @@ def in_words(network: Network) -> str:
 
 def _lanes(network: Network, image_size: tuple[int, int]) -> dict[int, Lane]:
     """By stride, the finest first."""
-    rows = {STEM_STRIDE: 0}
-    for block in network.blocks:
-        count = network.subnets[block.stage] if block.stage < len(network.subnets) else 0
-        rows[block.stride] = max(rows.get(block.stride, 0), count)
     read = {head.stride for head in network.heads}
     lanes: dict[int, Lane] = {}
     y: float = TOP
-    for stride in sorted(rows):
-        height = BLOCK_HEIGHT + rows[stride] * SUBNET_PITCH + (HEAD_HEIGHT if stride in read else 0) + LANE_GAP
+    for stride, rows in network.lanes.items():
+        height = BLOCK_HEIGHT + rows * SUBNET_PITCH + (HEAD_HEIGHT if stride in read else 0) + LANE_GAP
         size = " × ".join(str(-(-side // stride)) for side in image_size)
         lanes[stride] = Lane(y=y, height=height, label=f"1/{stride}", size=size)
         y += height

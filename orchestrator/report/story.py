@@ -285,6 +285,18 @@ class Network:
     heads: tuple[Head, ...]
     parts: tuple[Part, ...]
 
+    def num_subnets(self, stage: int) -> int:
+        """How many subnets run beside a stage, counted from 0."""
+        return self.subnets[stage] if stage < len(self.subnets) else 0
+
+    @property
+    def lanes(self) -> dict[int, int]:
+        """The resolutions to be drawn, by stride, the finest first, with the most subnets beside a stage of each."""
+        lanes = {STEM_STRIDE: 0}
+        for block in self.blocks:
+            lanes[block.stride] = max(lanes.get(block.stride, 0), self.num_subnets(block.stage))
+        return dict(sorted(lanes.items()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MorphStep:

@@ -295,12 +295,7 @@ def space_of(settings: SearchSettings) -> SearchSpace:
     """
     start = settings.start.architecture
     assert isinstance(start, MultiScale), f"{start} has no super-net"
-    return SearchSpace(
-        block=start.block,
-        channels=start.channels,
-        num_blocks=start.num_blocks,
-        utilization=settings.evolution.utilization,
-    )
+    return SearchSpace.around(start, settings.evolution.utilization)
 
 
 def check_window(settings: SearchSettings) -> None:
