@@ -5,6 +5,7 @@ controls and confirmations run, and what an outcome does to the baseline and to 
 
 - *Steady* (``acceptance: paper``): a candidate better than the baseline is the new one; a completed child of the
   current baseline that is not better adds one to the counter; a late child of an older baseline adds nothing.
+  Without morphs (``num_morphs: 0``) candidates are the baseline's network trained on, each with a seed of its own.
 - *Paired* (``acceptance: paired``): continued training alone lifts scores, so a generation is one control (the
   baseline's own network, trained on) and its children, all with one training seed. The best child that beats both
   control and baseline runs again beside a control on further seeds, and has to win on average there too.
@@ -194,6 +195,8 @@ class Acceptance:
         morphs = self.level.draw(state, index)
         if morphs is None:
             return None
+        if not morphs:  # nothing but its seed tells it from the ones before
+            replicate = state.next_replicate
         return self._job(state, "candidate", apply_all(state.baseline.network, morphs), morphs, replicate)
 
     def _control(self, state: SearchState, replicate: int) -> Job:
@@ -218,7 +221,6 @@ class Acceptance:
 
 def enter_generation(state: SearchState, job: Job) -> None:
     """Enter a paired job into the generation under way, or begin one with a control."""
-    state.next_replicate = max(state.next_replicate, job.seed[2] + 1)
     generation = state.generation or Generation()
     match job.role:
         case "candidate":
