@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
+from models.architecture import NetworkSpec
 from models.families import AnySpec
 from models.morphism import Morph, apply_all
 from orchestrator.search.protocol import WAIT, Baseline, Generation, Job, Member, SearchState, Wait
@@ -84,7 +85,7 @@ class Acceptance:
         if self.settings.objective.better(member.score, state.baseline.score):
             set_baseline(state, self.settings, member)
             state.counter = 0
-        elif member.job.parent == state.baseline.index:
+        elif member.job.seed[1] == state.baseline.index:
             state.counter += 1
 
     # ---- the paired rule -------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class Acceptance:
 
     def _job(self, state: SearchState, role: str, spec: AnySpec, morphs: tuple[Morph, ...], replicate: int) -> Job:
         assert state.baseline is not None
-        return Job(
+        job = Job(
             index=state.next_index,
             kind="train_detector",
             role=role,
@@ -217,6 +218,14 @@ class Acceptance:
             parent=state.baseline.index,
             morphs=morphs,
         )
+        return job if self.settings.serial.inherit else afresh(job)
+
+
+def afresh(job: Job) -> Job:
+    """The job with its network built anew, with no weights to morph; its seed still says whose child it is."""
+    assert isinstance(job.spec, NetworkSpec), f"{job.spec.architecture} can't be morphed"
+    spec = NetworkSpec.fresh(job.spec.architecture, job.spec.stem, job.spec.base_channels)
+    return replace(job, spec=spec, parent=None, morphs=())
 
 
 def enter_generation(state: SearchState, job: Job) -> None:

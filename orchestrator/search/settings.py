@@ -59,7 +59,11 @@ class SerialSettings(Limits):
         3,
         ge=0,
         le=10,
-        description="random swaps and expands per candidate; 0: none, each trains the baseline on (paper)",
+        description="random swaps and expands per candidate; 0: each is the baseline trained on (paper)",
+    )
+    inherit: bool = Field(
+        True,
+        description="train candidates, of both levels, from their baseline's weights; false: each from fresh ones",
     )
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
     num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
@@ -78,6 +82,8 @@ class SerialSettings(Limits):
             raise ValueError(f"pace {self.pace!r} does not go with acceptance {self.acceptance!r}; use {fitting!r}")
         if self.paired and self.num_morphs == 0:
             raise ValueError("num_morphs 0 goes with acceptance 'paper'; 'paired' has a control without morphs itself")
+        if self.reignite and not self.inherit:
+            raise ValueError("reignite true has a use only for weights that are inherited; set inherit or it otherwise")
         for least, most in (("min_blocks", "max_blocks"), ("min_stages", "max_stages")):
             if getattr(self, least) > getattr(self, most):
                 raise ValueError(
