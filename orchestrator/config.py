@@ -415,6 +415,8 @@ class RunConfig(Settings):
                     f"{architecture} has {count} {least[4:]}; serial.{least} and serial.{most} ask for "
                     f"{lowest} to {highest}",
                 )
+        if not self.serial.inherit and (origin := self.start.weights or (self.start.given and self.start.given.source)):
+            raise _at("serial.inherit", f"false, but the start has the weights of {brief(origin)}; leave them out")
         for key, limits in (("serial", self.serial), ("parallel", self.parallel)):
             start = self.search.start_network
             if isinstance(limits, Limits) and not limits.allow(architecture, start, self.image_size):
