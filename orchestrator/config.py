@@ -261,6 +261,9 @@ class RunConfig(Settings):
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the fast scheme")
     reignition: ReignitionSettings | None = Field(None, description="how a backbone is pretrained")
     final: FinalConfig | None = Field(None, description="full training of the winner; null leaves it out")
+    keep_weights: Literal["needed", "all"] = Field(
+        "needed", description="needed: the best's and those that the run may still need; all: every detector's, too"
+    )
     fleet: FleetConfig = Field(default_factory=FleetConfig, description="the workers")
     recorders: RecordersConfig = Field(
         default_factory=RecordersConfig, description="where the run is recorded beside its own folder"
