@@ -98,6 +98,13 @@ class _Schedule(Settings):
             raise ValueError(f"lr_drops: {list(self.lr_drops)} do not rise; give the shares in order, each once")
         return self
 
+    def num_steps(self, num_images: int) -> int:
+        """How many batches so many training images make."""
+        if self.iterations is not None:
+            return self.iterations
+        assert self.epochs is not None
+        return self.epochs * (num_images // min(self.batch_size, num_images))
+
     def merged(self, changes: Mapping[str, Any]) -> Self:
         """These settings with some keys replaced, checked again; epochs replace iterations, and these epochs.
 
