@@ -60,7 +60,7 @@ class Place:
             changes["algorithm"] = run.command
         if run.origin is not None:
             name, job = run.origin
-            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
+            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), *([] if job is None else [job]))
         return load_config(self.configs.get(run.data, CONFIGS / f"{run.data}.yaml"), (), changes)
 
     def finished(self, run: Run) -> Finished | None:
