@@ -66,7 +66,7 @@ def lineage(chain: Sequence[Judged], size: Size) -> tuple[LineageStep, ...]:
                 gflops=network_cost(job.spec, *size).macs / 1e9,
                 score=judged.score,
                 gain=judged.score - before.score if compared else None,  # type: ignore[operator, union-attr]
-                morphs=_morph_steps(parent, job.morphs, size),
+                morphs=_morph_steps(parent, job.morphs, size) if steps else (),
                 told=judged.told,
             )
         )
@@ -114,7 +114,7 @@ def drawn(name: str, chain: Sequence[Judged], start: Job, size: Size) -> Network
     """
     job = chain[-1].job
     spec = job.spec
-    if isinstance(spec, NetworkSpec) and chain[0].job.index != start.index:
+    if isinstance(spec, NetworkSpec) and (chain[0].job.index != start.index or job.role == "trial"):
         start = job  # it has not come from the start's blocks
     cost = network_cost(spec, *size)
     heads: tuple[Head, ...] = ()
