@@ -261,6 +261,9 @@ class RunConfig(Settings):
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="the fast scheme")
     reignition: ReignitionSettings | None = Field(None, description="how a backbone is pretrained")
     final: FinalConfig | None = Field(None, description="full training of the winner; null leaves it out")
+    keep_weights: Literal["needed", "all"] = Field(
+        "needed", description="needed: the best's and those that the run may still need; all: every detector's, too"
+    )
     fleet: FleetConfig = Field(default_factory=FleetConfig, description="the workers")
     recorders: RecordersConfig = Field(
         default_factory=RecordersConfig, description="where the run is recorded beside its own folder"
@@ -415,6 +418,8 @@ class RunConfig(Settings):
                     f"{architecture} has {count} {least[4:]}; serial.{least} and serial.{most} ask for "
                     f"{lowest} to {highest}",
                 )
+        if not self.serial.inherit and (origin := self.start.weights or (self.start.given and self.start.given.source)):
+            raise _at("serial.inherit", f"false, but the start has the weights of {brief(origin)}; leave them out")
         for key, limits in (("serial", self.serial), ("parallel", self.parallel)):
             start = self.search.start_network
             if isinstance(limits, Limits) and not limits.allow(architecture, start, self.image_size):

@@ -26,6 +26,7 @@ MAX_BASES = 8
 CHANGEABLE = (
     "budget.*",
     "recorders.*",
+    "keep_weights",
     "fleet.num_workers",
     "reignition.num_nodes",
     "final.num_nodes",

@@ -162,7 +162,7 @@ class Driver:
     def _sweep(self) -> None:
         """Delete what no job needs of what drivers and workers left that have died."""
         history = self.history
-        live = live_weights(history.state)
+        live = self._live_weights()
         attempts = {name for names in history.attempts.values() for name in names}
         told = {file.attempt for index, file in history.weights.items() if index in live}
         self.folder.sweep(keep_weights=told | attempts, keep_checkpoints=attempts, up_to_epoch=self.journal.epoch)
@@ -397,12 +397,15 @@ class Driver:
         """Delete weights and checkpoints that no job can ask for any more; the records that say so are durable."""
         pending = self.history.state.pending.values()
         parents = {index for job in pending for index in origins(self.config, job) if index is not None}
-        self._weights.retain(live_weights(self.history.state), parents)
+        self._weights.retain(self._live_weights(), parents)
         for name, is_used in self._told_attempts:
             self.folder.delete_checkpoint(name)
             if not is_used:
                 self.folder.delete_weights(name)
         self._told_attempts.clear()
+
+    def _live_weights(self) -> set[int]:
+        return live_weights(self.history.state, keep_all=self.config.keep_weights == "all")
 
     def _check_budget(self) -> None:
         """Set the horizon once a limit is reached or a stop is asked for."""

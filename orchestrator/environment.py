@@ -41,11 +41,17 @@ def check_environment(config: RunConfig) -> list[DataReport]:
         raise UserError(str(error)) from None
     for name in config.recipe_names() if config.algorithm != "evaluate" else ():
         num_images = reports[-1 if name == "reignition" else 0].num_train
-        batch_size = config.recipe(name).batch_size
+        recipe = config.recipe(name)
+        batch_size = recipe.batch_size
         if batch_size > num_images:
             raise UserError(
                 f"{recipe_key(name)}.batch_size: {batch_size} is more than the {num_images} training images; use at "
                 "most that"
+            )
+        if recipe.evaluate_at and recipe.evaluate_at[-1] > (num_steps := recipe.num_steps(num_images)):
+            raise UserError(
+                f"{recipe_key(name)}.evaluate_at: {recipe.evaluate_at[-1]} is more than the {num_steps} steps of the "
+                f"{name} recipe; use at most that"
             )
     if not os.environ.get("RAY_ADDRESS"):
         gpus = len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])

@@ -43,6 +43,7 @@ class History:
         candidates: indices of the candidates decided so far.
         worker_seconds: time that told jobs took on their workers, all of a gang's counted.
         ended: why the last driver ended, "" while it has not.
+        keeps_all: whether any driver has kept every detector's weights, so that none of `weights` may be forgotten.
     """
 
     algorithm: Algorithm
@@ -57,6 +58,7 @@ class History:
     candidates: list[int] = field(default_factory=list)
     worker_seconds: float = 0.0
     ended: str = ""
+    keeps_all: bool = False
     _num_workers: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -83,6 +85,7 @@ class History:
     def _folded(cls, config: RunConfig, journal: Journal, watch: Callable[["History", Record], None]) -> "History":
         algorithm = config.build_algorithm()
         history = cls(algorithm, algorithm.initial(), Trials(algorithm.settings.cost))
+        history.keeps_all = config.keep_weights == "all"
         for number, record in enumerate(journal.read(), start=1):
             try:
                 check_record(record)
@@ -122,6 +125,7 @@ class History:
         match record["type"]:
             case "opened":
                 self.ended = ""
+                self.keeps_all |= "keep_weights" in record.get("changed", ())
             case "decided":
                 if record["job"]["role"] == "candidate":
                     self.candidates.append(record["job"]["index"])
@@ -146,7 +150,7 @@ class History:
                     self.baselines.append((baseline["index"], baseline["score"]))
                 if result["weights"]:
                     self.weights[index] = WeightsFile(**result["weights"])
-                if len(self.weights) > MOST_WEIGHTS + 4 * len(self.state.pending):
+                if not self.keeps_all and len(self.weights) > MOST_WEIGHTS + 4 * len(self.state.pending):
                     self.weights = {i: self.weights[i] for i in live_weights(self.state) if i in self.weights}
             case "ended":
                 self.ended = one_line(record["reason"])

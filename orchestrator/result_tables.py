@@ -1,6 +1,6 @@
 """A job's metrics as tables: over all classes, and of each.
 
-Invariant: every metric stands in one of the tables or in the line on speed; fractions are in percent.
+Invariant: every metric stands in one of the tables or in the line on speed; fractions are in percent, losses are not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.wording import one_line
-from workers.metric_names import IMAGES_PER_SECOND, LATENCY_MS, MASKS, class_of
+from workers.metric_names import IMAGES_PER_SECOND, LATENCY_MS, LOSS, MASKS, class_of, split_step
 
 Cells = dict[str, dict[str, float]]
 """Values by row and column."""
@@ -24,16 +24,21 @@ def result_parts(metrics: Mapping[str, float]) -> Iterator[Table | str]:
     """
     overall: Cells = {}
     classes: Cells = {}
+    steps: Cells = {}
     for name, value in metrics.items():
         if name in (IMAGES_PER_SECOND, LATENCY_MS):
             continue
         class_name = class_of(name)
-        if class_name is None:
+        if at_step := split_step(name):
+            step, plain = at_step
+            steps.setdefault(str(step), {})[plain] = value
+        elif class_name is None:
             column = "masks %" if name.startswith(MASKS) else "%"
             overall.setdefault(name.removeprefix(MASKS), {})[column] = value
         else:
             classes.setdefault(class_name, {})[_without_class(name, class_name)] = value
-    yield from (_table(cells, first) for cells, first in ((overall, "metric"), (classes, "class")) if cells)
+    found = ((overall, "metric"), (classes, "class"), (steps, "step"))
+    yield from (_table(cells, first) for cells, first in found if cells)
     if IMAGES_PER_SECOND in metrics:
         latency = f", {metrics[LATENCY_MS]:.1f} ms for the median image" if LATENCY_MS in metrics else ""
         yield f"{metrics[IMAGES_PER_SECOND]:.1f} images/s{latency}"
@@ -54,6 +59,6 @@ def _table(cells: Cells, first: str) -> Table:
     for column in columns:
         table.add_column(Text(column), justify="right", overflow="fold")
     for name, row in cells.items():
-        shown = (f"{100 * row[column]:.2f}" if column in row else "" for column in columns)
+        shown = (f"{(1 if column == LOSS else 100) * row[column]:.2f}" if column in row else "" for column in columns)
         table.add_row(Text(one_line(name)), *shown)
     return table

@@ -135,7 +135,7 @@ def _look_for(run: str, job: int, history: History, folder: RunFolder) -> None:
     elif not member.outcome.completed:
         why = "has failed"
     else:
-        why = "has no weights any more: a run keeps its best's and those that it may still need"
+        why = "has no weights any more: a run keeps its best's and those that it may still need (see keep_weights)"
     jobs = f"jobs with weights: {', '.join(map(str, kept))}" if kept else "no job has weights"
     raise UserError(f"run {run}: job {job} {why}; {jobs}")
 

@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -107,6 +107,7 @@ class Checkpoint:
         momentum: of the optimizer, by the parameter's number in its groups.
         generators: of all that draws.
         notes: what preparing the model had to say.
+        measured: metrics of the steps before; see `workers.probing`.
     """
 
     fingerprint: str
@@ -116,6 +117,7 @@ class Checkpoint:
     momentum: Mapping[int, Tensor]
     generators: Generators
     notes: tuple[str, ...]
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """One buffer in safetensors' format."""
@@ -131,6 +133,7 @@ class Checkpoint:
             "step": self.step,
             "generators": self.generators.others,
             "notes": self.notes,
+            "measured": self.measured,
         }
         text = json.dumps(told)
         return pack(tensors, {"checkpoint": text, "sha256": _checksum(tensors, text)})
@@ -160,6 +163,7 @@ class Checkpoint:
                     torch_cpu=tensors["torch_cpu"], torch_cuda=tensors.get("torch_cuda"), others=told["generators"]
                 ),
                 notes=tuple(told["notes"]),
+                measured=dict(told.get("measured", {})),  # an older version's has none
             )
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"checkpoint: its fields are not those of a checkpoint ({brief(error)})") from None
@@ -172,12 +176,15 @@ def fingerprint(task: Task, **settings: object) -> str:
         task: all of it but the attempt.
         settings: what else the training depends on, as JSON takes it.
     """
+    training = task.training.model_dump(mode="json")
+    if not task.training.evaluate_at:
+        del training["evaluate_at"]  # checkpoints are older than the setting
     whole = {
         "index": task.index,
         "kind": task.kind,
         "spec": task.spec.to_dict(),
         "morphs": [str(morph) for morph in task.morphs],
-        "training": task.training.model_dump(mode="json"),
+        "training": training,
         "seed": task.seed,
         "start_weights": task.start_weights,
         **settings,
@@ -190,6 +197,9 @@ class Continuation:
 
     A checkpoint is due at an epoch's end, and within an epoch when the last is `every_s` seconds old, but not as long
     as that would let writing take more than `SHARE_OF_TIME`. A training that is asked to stop writes one in any case.
+
+    Attributes:
+        measured: metrics of the steps so far, kept in the checkpoints; whoever measures adds to them.
     """
 
     def __init__(
@@ -214,6 +224,7 @@ class Continuation:
         self._clock = clock
         self._checkpoint: Checkpoint | None = None
         self._notes: tuple[str, ...] = ()
+        self.measured: dict[str, float] = {}
         self._kept_step = 0
         self._started = self._last_end = clock()
         self._last_write_s = PRESUMED_WRITE_S
@@ -264,6 +275,7 @@ class Continuation:
             optimizer.state[parameters[number]]["momentum_buffer"] = momentum.copy_(saved)
         checkpoint.generators.restore(draws)
         self._kept_step = checkpoint.step
+        self.measured = dict(checkpoint.measured)
         return checkpoint.step, checkpoint.order
 
     def after_step(
@@ -323,6 +335,7 @@ class Continuation:
             momentum={number: buffer for number, buffer in enumerate(buffers) if buffer is not None},
             generators=Generators.now(draws),
             notes=self._notes,
+            measured=self.measured,
         )
         try:
             store.write(checkpoint.to_bytes())

@@ -47,6 +47,7 @@ from workers.masks import stored_masks
 from workers.metric_names import MetricFamily
 from workers.metrics import measure
 from workers.metrics.average_precision import Detections
+from workers.probing import mean_loss, probed, undisturbed
 from workers.seeding import seed_everything
 from workers.settings import DetectorSettings
 from workers.start_weights import load_start_weights
@@ -92,8 +93,8 @@ def train_detector(
         loaders: read images ahead; None reads them when they are wanted.
 
     Returns:
-        Metrics on the evaluation split, a super-net's as the task's own network, and the weights with spec, kind and
-        class names; on all ranks but the first, neither.
+        Metrics on the evaluation split, a super-net's as the task's own network, those at the steps that the schedule
+        names among them, and the weights with spec, kind and class names; on all ranks but the first, neither.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -142,6 +143,42 @@ def train_detector(
         losses: dict[str, Tensor] = network(images, targets)
         return torch.stack(tuple(losses.values())).sum()
 
+    def reports(step: int | None = None) -> OnImages:
+        return evaluation_reports(task.training, len(data.train), on_progress, should_stop, step=step)
+
+    batch_size = task.training.batch_size
+
+    def evaluate(step: int | None = None) -> dict[str, float]:
+        if paths is not None:
+            paths.end(model)
+        return evaluate_detector(
+            model,
+            data.val,
+            data.class_names,
+            batch_size=batch_size,
+            family=data.family,
+            on_images=reports(step),
+            world=world,
+            loaders=loaders,
+        )
+
+    def probe(step: int) -> None:
+        if step not in task.training.evaluate_at:
+            return
+        with undisturbed(model):
+            metrics = evaluate(step)
+            loss = mean_loss(
+                model,
+                data.val,
+                loss_of,
+                masks=detector.mask,
+                batch_size=batch_size,
+                on_images=reports(step),
+                world=world,
+                loaders=loaders,
+            )
+        continuation.measured |= probed(step, metrics, loss)
+
     run_steps(
         model,
         task.training,
@@ -158,24 +195,14 @@ def train_detector(
         groups=_groups(data.train, task.training.aspect_groups),
         choose=None if paths is None else partial(paths.choose, model),
         uses_all=paths is None and (isinstance(task.spec, NetworkSpec) or task.spec.architecture.reads_last_block),
+        probe=probe if task.training.evaluate_at else None,
     )
-    if paths is not None:
-        paths.end(model)
-    metrics = evaluate_detector(
-        model,
-        data.val,
-        data.class_names,
-        batch_size=task.training.batch_size,
-        family=data.family,
-        on_images=evaluation_reports(task.training, len(data.train), on_progress, should_stop),
-        world=world,
-        loaders=loaders,
-    )
+    metrics = evaluate()
     shape = DetectorShape(**detector.model_dump(), image_mean=data.mean, image_std=data.std)
     card = DetectorCard(classes=tuple(data.class_names), max_stages=max_stages, shape=shape)
     metadata = {"spec": json.dumps(task.spec.to_dict()), "kind": task.kind, **card.metadata}
     return TrainingResult(
-        metrics=metrics,
+        metrics={**metrics, **continuation.measured} if world.is_first else {},
         weights=pack(model.state_dict(), metadata) if world.is_first else b"",
         peak_memory_bytes=peak_memory_bytes(device),
         notes=notes,

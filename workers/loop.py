@@ -38,6 +38,9 @@ Loaded = TypeVar("Loaded")
 OnImages = Callable[[int], None]
 """Told how many images are done; may raise to end it."""
 
+OnStep = Callable[[int], None]
+"""Called with how many steps are done; may raise TrainingStopped to end the training."""
+
 
 def run_steps(
     model: nn.Module,
@@ -56,6 +59,7 @@ def run_steps(
     groups: NDArray[np.int64] | None = None,
     choose: Callable[[int], None] | None = None,
     uses_all: bool = True,
+    probe: OnStep | None = None,
 ) -> None:
     """Train a model in place.
 
@@ -81,6 +85,7 @@ def run_steps(
         choose: lets a model of many paths compute the one of a step; called before it, with its number. What a step
             leaves out keeps its weights and its momentum, without decay. None where each step uses the same.
         uses_all: whether each step uses every parameter.
+        probe: looks at the model before each step and after the last, and leaves it as it was.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -112,6 +117,15 @@ def run_steps(
                     continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
                 world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
                 raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
+            if probe is not None:
+                begun = time.perf_counter()
+                try:
+                    probe(step)
+                except TrainingStopped:
+                    if world.is_first:
+                        continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
+                    raise
+                started += time.perf_counter() - begun  # the pace is that of the steps
             order, _ = next(steps)
             if choose is not None:
                 choose(step)
@@ -145,6 +159,8 @@ def run_steps(
                 continuation.after_step(
                     step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
                 )
+    if probe is not None:
+        probe(num_steps)
 
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
@@ -164,23 +180,36 @@ def report_preparation(settings: TrainingSettings, num_images: int, on_progress:
 
 
 def evaluation_reports(
-    settings: TrainingSettings, num_images: int, on_progress: OnProgress, should_stop: ShouldStop
+    settings: TrainingSettings,
+    num_images: int,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+    *,
+    step: int | None = None,
 ) -> OnImages:
-    """What tells how an evaluation comes on after a training on so many images, and ends it when asked to.
+    """What tells how an evaluation comes on in a training on so many images, and ends it when asked to.
+
+    Args:
+        settings: the schedule.
+        num_images: of the training split.
+        on_progress: told before each batch.
+        should_stop: asked as often.
+        step: how many steps are done; None for all.
 
     Returns:
         To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
     """
     plan = _plan(settings, num_images)
+    num_done_steps = plan.num_steps if step is None else step
     started = time.perf_counter()
 
     def on_images(num_done: int) -> None:
         on_progress(
             Progress(
                 phase="evaluating",
-                epoch=plan.num_epochs,
+                epoch=min(num_done_steps // plan.steps_per_epoch + 1, plan.num_epochs),
                 num_epochs=plan.num_epochs,
-                step=plan.num_steps,
+                step=num_done_steps,
                 num_steps=plan.num_steps,
                 loss=math.nan,
                 images_per_second=num_done / (time.perf_counter() - started),

@@ -20,6 +20,10 @@ MASKS = "masks/"
 IMAGES_PER_SECOND, LATENCY_MS = "images_per_second", "latency_ms"
 """What an evaluation measures beside a data set's metrics; see `workers.evaluation`."""
 
+LOSS = "loss"
+PROBED = ("AP", "AP50", LAMR)
+"""What is kept of a data set's metrics, beside `LOSS`, at a step of a training; see `workers.probing`."""
+
 
 def names_of(family: MetricFamily, *, masks: bool = False) -> tuple[str, ...]:
     """The metrics of no class, and patterns of the others, for a message."""
@@ -48,6 +52,17 @@ def class_of(name: str) -> str | None:
         class_name, _, subset = name.removeprefix(f"{LAMR}/").rpartition("/")
         return class_name if subset in SUBSETS and class_name else None
     return None
+
+
+def at_step(step: int, name: str) -> str:
+    """The name of what was measured before a step; no config can ask for it as its objective."""
+    return f"step {step}/{name}"
+
+
+def split_step(name: str) -> tuple[int, str] | None:
+    """The step and the plain name of a metric that `at_step` named; None for any other."""
+    step, slash, plain = name.removeprefix("step ").partition("/")
+    return (int(step), plain) if slash and name.startswith("step ") and step.isdecimal() else None
 
 
 def is_loss(name: str) -> bool:

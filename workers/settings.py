@@ -98,6 +98,13 @@ class _Schedule(Settings):
             raise ValueError(f"lr_drops: {list(self.lr_drops)} do not rise; give the shares in order, each once")
         return self
 
+    def num_steps(self, num_images: int) -> int:
+        """How many batches so many training images make."""
+        if self.iterations is not None:
+            return self.iterations
+        assert self.epochs is not None
+        return self.epochs * (num_images // min(self.batch_size, num_images))
+
     def merged(self, changes: Mapping[str, Any]) -> Self:
         """These settings with some keys replaced, checked again; epochs replace iterations, and these epochs.
 
@@ -131,12 +138,26 @@ class TrainingSettings(_Schedule):
         description="A detector's batches hold images of like width over height, so that little of them is padding: 2 "
         "parts wide from tall ones, 4, 6 and so on part finer, 1 takes all together.",
     )
+    evaluate_at: tuple[Annotated[int, Field(ge=0, le=10**9)], ...] = Field(
+        default=(),
+        max_length=100,
+        description="A detector is evaluated after so many steps, too, 0 being before the first: a job's metrics get "
+        "`step 40/AP`, `step 40/AP50`, `step 40/LAMR` where the data have it, and `step 40/loss`, over the images to "
+        "evaluate on. The training goes on as if nothing had been.",
+    )
 
     @model_validator(mode="after")
     def _check_scales(self) -> Self:
         if self.scales is not None and self.scales[0] > self.scales[1]:
             raise ValueError(f"scales: {self.scales[0]} is more than {self.scales[1]}; give the smaller one first")
         return self
+
+    @field_validator("evaluate_at")
+    @classmethod
+    def _check_steps(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"{list(value)} do not rise; give the steps in order, each once")
+        return value
 
     @field_validator("aspect_groups")
     @classmethod

@@ -30,6 +30,7 @@ from orchestrator.rows import Row
 from orchestrator.runs import RunLock, storage_of, stored_config
 from orchestrator.search.protocol import Job, pareto
 from orchestrator.search.single import Single
+from workers.metric_names import split_step
 from workers.run_folder import RunFolder
 
 COMMANDS = {"train": "spnas train config.yaml", "pretrain": "spnas pretrain config.yaml"}
@@ -192,7 +193,7 @@ class _Telling:
             seed=row["seed"],
             status=row["status"],
             score=row["score"],
-            metrics=json.loads(row["metrics"]) if row["metrics"] else {},
+            metrics=_final(json.loads(row["metrics"])) if row["metrics"] else {},
             gflops=row["gflops"],
             parameters=row["parameters"],
             seconds=row["seconds"],
@@ -288,6 +289,11 @@ class _Telling:
                 Judged(job=each, score=change.score if change else outcome, told=change.told if change else None)
             )
         return chain
+
+
+def _final(metrics: dict[str, float]) -> dict[str, float]:
+    """Those of the trained network, without what was measured on the way."""
+    return {name: value for name, value in metrics.items() if split_step(name) is None}
 
 
 def _place(job: Job) -> str:

@@ -86,7 +86,7 @@ class Trial:
         seed: search seed, job that made the weights, replicate.
         status: ``pending``, ``running``, ``completed`` or ``failed``.
         score: the objective, None where there is none.
-        metrics: every metric.
+        metrics: every metric of the trained network; those of steps on the way are in the trials table alone.
         gflops: the network's.
         parameters: the network's.
         seconds: how long its last attempt took.

@@ -5,6 +5,7 @@ controls and confirmations run, and what an outcome does to the baseline and to 
 
 - *Steady* (``acceptance: paper``): a candidate better than the baseline is the new one; a completed child of the
   current baseline that is not better adds one to the counter; a late child of an older baseline adds nothing.
+  Without morphs (``num_morphs: 0``) candidates are the baseline's network trained on, each with a seed of its own.
 - *Paired* (``acceptance: paired``): continued training alone lifts scores, so a generation is one control (the
   baseline's own network, trained on) and its children, all with one training seed. The best child that beats both
   control and baseline runs again beside a control on further seeds, and has to win on average there too.
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
+from models.architecture import NetworkSpec
 from models.families import AnySpec
 from models.morphism import Morph, apply_all
 from orchestrator.search.protocol import WAIT, Baseline, Generation, Job, Member, SearchState, Wait
@@ -83,7 +85,7 @@ class Acceptance:
         if self.settings.objective.better(member.score, state.baseline.score):
             set_baseline(state, self.settings, member)
             state.counter = 0
-        elif member.job.parent == state.baseline.index:
+        elif member.job.seed[1] == state.baseline.index:
             state.counter += 1
 
     # ---- the paired rule -------------------------------------------------------------------------------------------
@@ -194,6 +196,8 @@ class Acceptance:
         morphs = self.level.draw(state, index)
         if morphs is None:
             return None
+        if not morphs:  # nothing but its seed tells it from the ones before
+            replicate = state.next_replicate
         return self._job(state, "candidate", apply_all(state.baseline.network, morphs), morphs, replicate)
 
     def _control(self, state: SearchState, replicate: int) -> Job:
@@ -202,7 +206,7 @@ class Acceptance:
 
     def _job(self, state: SearchState, role: str, spec: AnySpec, morphs: tuple[Morph, ...], replicate: int) -> Job:
         assert state.baseline is not None
-        return Job(
+        job = Job(
             index=state.next_index,
             kind="train_detector",
             role=role,
@@ -214,11 +218,18 @@ class Acceptance:
             parent=state.baseline.index,
             morphs=morphs,
         )
+        return job if self.settings.serial.inherit else afresh(job)
+
+
+def afresh(job: Job) -> Job:
+    """The job with its network built anew, with no weights to morph; its seed still says whose child it is."""
+    assert isinstance(job.spec, NetworkSpec), f"{job.spec.architecture} can't be morphed"
+    spec = NetworkSpec.fresh(job.spec.architecture, job.spec.stem, job.spec.base_channels)
+    return replace(job, spec=spec, parent=None, morphs=())
 
 
 def enter_generation(state: SearchState, job: Job) -> None:
     """Enter a paired job into the generation under way, or begin one with a control."""
-    state.next_replicate = max(state.next_replicate, job.seed[2] + 1)
     generation = state.generation or Generation()
     match job.role:
         case "candidate":

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.costs import subnet_macs
 from models.morphism import Assemble, Morph, apply
-from orchestrator.search.acceptance import Acceptance, Ending
+from orchestrator.search.acceptance import Acceptance, Ending, afresh
 from orchestrator.search.protocol import Baseline, Job, SearchState, Wait, generator_of
 from orchestrator.search.settings import ParallelSettings, SearchSettings
 
@@ -52,7 +52,7 @@ class ParallelLevel:
         """SerialNet with no subnet yet, trained with the level's recipe."""
         spec = serial_net.network
         morph = Assemble((0,) * spec.architecture.num_stages)
-        return Job(
+        job = Job(
             index=state.next_index,
             kind="train_detector",
             role="start",
@@ -65,6 +65,7 @@ class ParallelLevel:
             morphs=(morph,),
             barrier=True,
         )
+        return job if self.settings.serial.inherit else afresh(job)
 
     def propose(self, state: SearchState) -> Job | Wait | None:
         """The next job after the start, or None when the level is over."""

@@ -312,9 +312,16 @@ def generator_of(seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
 
 
-def live_weights(state: SearchState) -> set[int]:
-    """The jobs whose weights must be kept; all others may be deleted."""
+def live_weights(state: SearchState, *, keep_all: bool = False) -> set[int]:
+    """The jobs whose weights must be kept; all others may be deleted.
+
+    Args:
+        state: the search.
+        keep_all: keep every completed detector's beside what the search may need.
+    """
     live = {index for _, _, index in state.results}
+    if keep_all:
+        live.update(i for i, member in state.population.items() if member.outcome.completed and member.job.has_score)
     live.update(baseline.index for baseline in (state.baseline, state.best_overall) if baseline)
     # The start is the first job, or the second after its pretraining.
     live.update(i for i in (0, 1) if i in state.population and state.population[i].job.role == "start")

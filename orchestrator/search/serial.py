@@ -72,6 +72,8 @@ class SerialLevel:
     def draw(self, state: SearchState, index: int) -> tuple[Morph, ...] | None:
         """`num_morphs` random morphs of the baseline that give an encoding this round has not seen."""
         assert state.baseline is not None
+        if self.settings.serial.num_morphs == 0:
+            return ()
         rng = generator_of(self.settings.seed, index)
         for _ in range(MAX_REDRAWS):
             spec, morphs = state.baseline.network, list[Morph]()

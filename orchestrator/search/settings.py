@@ -55,7 +55,16 @@ class SerialSettings(Limits):
         None, description="steady goes with paper, generation with paired; null takes the one that fits"
     )
     confirmations: int = Field(1, ge=0, le=1000, description="further seeds on which a paired winner must win again")
-    num_morphs: int = Field(3, ge=1, le=10, description="random swaps and expands per candidate")
+    num_morphs: int = Field(
+        3,
+        ge=0,
+        le=10,
+        description="random swaps and expands per candidate; 0: each is the baseline trained on (paper)",
+    )
+    inherit: bool = Field(
+        True,
+        description="train candidates, of both levels, from their baseline's weights; false: each from fresh ones",
+    )
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
     num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
     reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
@@ -71,6 +80,10 @@ class SerialSettings(Limits):
         fitting = "steady" if self.acceptance == "paper" else "generation"
         if self.pace not in (None, fitting):
             raise ValueError(f"pace {self.pace!r} does not go with acceptance {self.acceptance!r}; use {fitting!r}")
+        if self.paired and self.num_morphs == 0:
+            raise ValueError("num_morphs 0 goes with acceptance 'paper'; 'paired' has a control without morphs itself")
+        if self.reignite and not self.inherit:
+            raise ValueError("reignite true has a use only for weights that are inherited; set inherit or it otherwise")
         for least, most in (("min_blocks", "max_blocks"), ("min_stages", "max_stages")):
             if getattr(self, least) > getattr(self, most):
                 raise ValueError(

@@ -83,8 +83,10 @@ class SpNas:
             state.known.add(str(job.spec.architecture))
         if job.role == "candidate":
             state.num_candidates += 1
-        if self.settings.serial.paired and job.role in ("candidate", "control", "confirmation"):
-            enter_generation(state, job)
+        if job.role in ("candidate", "control", "confirmation"):
+            state.next_replicate = max(state.next_replicate, job.seed[2] + 1)
+            if self.settings.serial.paired:
+                enter_generation(state, job)
 
     def objection(self, state: SearchState, outcome: Outcome) -> str | None:
         """Why this outcome stops the run instead of being told; running it again tries the job once more."""

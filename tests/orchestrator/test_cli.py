@@ -98,6 +98,11 @@ def test_a_recipe_of_its_own_batch_size_is_checked_too(tmp_path: Path) -> None:
     assert "parallel.training.batch_size: 64 is more than the 24 training images" in line
 
 
+def test_a_step_beyond_the_last_of_a_recipe_is_refused(tmp_path: Path) -> None:
+    line = refused(tmp_path, "training.evaluate_at=[0,4]", "training.epochs=1", "training.batch_size=8")
+    assert "training.evaluate_at: 4 is more than the 3 steps of the serial recipe; use at most that" in line
+
+
 def test_more_gpus_than_the_machine_has_are_refused(tmp_path: Path) -> None:
     assert "fleet.gpus_per_worker: 1000 workers with 1 GPU" in refused(
         tmp_path, "fleet.num_workers=1000", "fleet.gpus_per_worker=1"

@@ -179,6 +179,15 @@ def test_a_start_outside_the_limits_is_refused(changes: dict[str, Any], line: st
     ("changes", "line"),
     [
         ({"serial.pace": "generation"}, "serial: pace 'generation' does not go with acceptance 'paper'; use 'steady'"),
+        (
+            {"serial.num_morphs": 0, "serial.acceptance": "paired"},
+            "serial: num_morphs 0 goes with acceptance 'paper'; 'paired' has a control without morphs itself",
+        ),
+        ({"serial.inherit": False}, "serial: reignite true has a use only for weights that are inherited; set inherit"),
+        (
+            {"serial.inherit": False, "serial.reignite": False, "start.weights": "torchvision:resnet18"},
+            "serial.inherit: false, but the start has the weights of 'torchvision:resnet18'; leave them out",
+        ),
         ({"serial.min_blocks": 70}, "serial: min_blocks 70 is more than max_blocks 60; it may be at most that"),
         ({"training.lr": 1e-5}, "training: final_lr: 0.0001 is more than lr, 1e-05; the rate only falls"),
         (

@@ -111,7 +111,7 @@ def test_a_run_in_a_bucket_is_exported_too(address: str, here: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
-        (3, "has no weights any more: a run keeps its best's and those that it may still need"),
+        (3, "has no weights any more: a run keeps its best's and those that it may still need (see keep_weights)"),
         (999, "has never been"),
     ],
 )

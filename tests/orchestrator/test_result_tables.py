@@ -30,6 +30,17 @@ def test_classes_stand_apart_from_what_is_over_all_of_them() -> None:
     ]
 
 
+def test_what_was_measured_at_steps_has_a_row_for_each_step() -> None:
+    metrics = {"AP": 0.25, "step 0/AP": 0.1, "step 0/loss": 1.25, "step 40/AP": 0.2, "step 40/loss": 0.5}
+    assert shown(metrics) == [
+        ["metric", "%"],
+        ["AP", "25.00"],
+        ["step", "AP", "loss"],
+        ["0", "10.00", "1.25"],
+        ["40", "20.00", "0.50"],
+    ]
+
+
 def test_miss_rates_have_a_column_for_each_subset() -> None:
     metrics = {"LAMR": 0.1, "LAMR/rider/small": 0.2, "LAMR/rider/all": 0.3, "AP/rider": 0.9}
     assert shown(metrics) == [

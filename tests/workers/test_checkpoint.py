@@ -330,6 +330,7 @@ def test_a_fingerprint_is_that_of_all_that_makes_a_training(make_task: MakeTask)
         make_task(spec=NetworkSpec.fresh(Architecture.parse("BB(1,d1,d1)"), "deep", 4)),
         make_task(morphs=(Swap(0),)),
         make_task(training=task.training.merged({"lr": 0.5})),
+        make_task(training=task.training.merged({"evaluate_at": (0,)})),
         make_task(seed=(0, 2, 1)),
         make_task(start_weights="torchvision:resnet18"),
     ]
@@ -511,6 +512,7 @@ CHECKPOINTS = st.builds(
     momentum=st.dictionaries(st.integers(0, 999), TENSORS, max_size=4),
     generators=st.builds(Generators, torch_cpu=BYTES, torch_cuda=st.none() | BYTES, others=st.text()),
     notes=st.lists(st.text(), max_size=3).map(tuple),
+    measured=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False), max_size=3),
 )
 
 
@@ -519,7 +521,7 @@ def content(checkpoint: Checkpoint) -> object:
         return None if tensor is None else (tensor.dtype, tensor.shape, tensor.reshape(-1).tolist())
 
     return (
-        (checkpoint.fingerprint, checkpoint.step, checkpoint.order.tolist(), checkpoint.notes),
+        (checkpoint.fingerprint, checkpoint.step, checkpoint.order.tolist(), checkpoint.notes, checkpoint.measured),
         {name: bits(tensor) for name, tensor in checkpoint.model.items()},
         {number: bits(tensor) for number, tensor in checkpoint.momentum.items()},
         bits(checkpoint.generators.torch_cpu),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.search.protocol import Job, live_weights
-from tests.orchestrator.search.fake_driver import FakeDriver, Score, made_up, noise, search_settings
+from tests.orchestrator.search.fake_driver import FAILED, FakeDriver, Score, made_up, noise, search_settings
 
 RULES = ("paper", "paired")
 
@@ -87,3 +87,11 @@ def test_what_is_kept_does_not_grow_with_the_history(acceptance: str) -> None:
     num_baselines = len({told.summary["baseline"]["index"] for told in driver.told})
     assert num_baselines > 30
     assert max(sizes) <= 3 + 2 * in_flight  # start, baseline, best; pending and parents, or a generation
+
+
+def test_all_that_is_kept_is_every_completed_detector() -> None:
+    given = search_settings(serial={"in_flight": 2, "reignite": False}, pretrain_start=True)
+    driver = FakeDriver(given)
+    driver.finish(0.9, 0.5, 0.4, FAILED, 0.6)
+    assert live_weights(driver.state) == {1, 4, *driver.state.pending}
+    assert live_weights(driver.state, keep_all=True) == {1, 2, 4, *driver.state.pending}

@@ -220,3 +220,14 @@ def test_a_minimised_objective_takes_the_lower_score() -> None:
     assert (driver.baseline.index, driver.baseline.score) == (3, 0.3)
     driver.finish(0.2, 0.5, 0.5, 0.5)
     assert (driver.baseline.index, driver.baseline.score, driver.state.counter) == (7, 0.2, 3)
+
+
+def test_without_inheritance_control_children_and_confirmations_are_built_anew() -> None:
+    serial = {"acceptance": "paired", "inherit": False, "reignite": False, "num_rounds": 1, "n_stuck": 8}
+    driver = FakeDriver(search_settings(serial=serial), num_workers=3).run()
+    assert {"control", "candidate", "confirmation"} <= set(driver.roles)
+    assert all((job.parent, job.morphs) == (None, ()) for job in driver.jobs)
+    for generation in driver.with_role("control"):
+        assert generation.spec == driver.jobs[generation.seed[1]].spec
+    confirmed = {str(job.spec.architecture) for job in driver.with_role("confirmation")}
+    assert confirmed <= {str(job.spec.architecture) for job in driver.with_role("candidate")}

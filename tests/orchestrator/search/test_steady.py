@@ -1,5 +1,6 @@
 """The paper's rule at the steady pace."""
 
+from models.architecture import NetworkSpec
 from models.morphism import apply_all
 from orchestrator.search.protocol import Job, live_weights
 from tests.orchestrator.search.fake_driver import FAILED, FakeDriver, Score, constant, search_settings
@@ -152,3 +153,43 @@ def test_the_level_ends_after_max_candidates() -> None:
     serial = {"in_flight": 3, "max_candidates": 7, "reignite": False, "num_rounds": 2}
     driver = FakeDriver(search_settings(serial=serial), judge=lambda job: 0.1 * job.index).run()
     assert [job.round for job in driver.with_role("candidate")] == [1] * 7 + [2] * 7
+
+
+def without_morphs(**serial: object) -> FakeDriver:
+    chosen = {"num_morphs": 0, "in_flight": 3, "reignite": False, "num_rounds": 1} | serial
+    return FakeDriver(search_settings(serial=chosen), judge=constant)
+
+
+def test_without_morphs_candidates_are_the_baseline_trained_on_with_seeds_of_their_own() -> None:
+    driver = without_morphs()
+    driver.finish(0.5, 0.4, 0.4)
+    for job in driver.with_role("candidate"):
+        assert (job.parent, job.morphs, job.spec) == (0, (), driver.settings.start)
+    assert [job.seed for job in driver.with_role("candidate")] == [(0, 0, replicate) for replicate in range(5)]
+    driver.finish(0.6)
+    assert (driver.jobs[-1].parent, driver.jobs[-1].seed) == (3, (0, 3, 0))
+
+
+def test_without_morphs_the_search_ends_when_it_is_stuck_or_at_max_candidates() -> None:
+    stuck = without_morphs(n_stuck=7, in_flight=1).run()
+    assert (len(stuck.with_role("candidate")), stuck.state.counter) == (7, 7)
+    assert len(without_morphs(max_candidates=5).run().with_role("candidate")) == 5
+
+
+def test_without_inheritance_candidates_are_built_anew_and_counted_as_children_of_their_baseline() -> None:
+    serial = {"inherit": False, "in_flight": 3, "reignite": False, "num_rounds": 1}
+    driver = FakeDriver(search_settings(serial=serial, parallel={"n_stuck": 2}), judge=constant)
+    driver.finish(0.5, 0.6)
+    for job in driver.with_role("candidate"):
+        assert (job.parent, job.morphs) == (None, ())
+        assert job.spec == NetworkSpec.fresh(job.spec.architecture, "deep", 4)
+        assert job.spec != driver.settings.start
+    assert [job.seed for job in driver.with_role("candidate")] == [(0, 0, 0)] * 3 + [(0, 1, 0)]
+    driver.finish(0.4, 0.4)  # late children of the start
+    assert (driver.baseline.index, driver.state.counter) == (1, 0)
+    driver.finish(0.4)
+    assert driver.state.counter == 1
+    driver.run()
+    below = [job for job in driver.jobs if job.phase == "parallel"]
+    assert len(below) > 2 and any(sum(job.spec.architecture.subnets) for job in below)
+    assert all((job.parent, job.morphs) == (None, ()) for job in below)

@@ -1,0 +1,85 @@
+"""The searches that studies have in common, by name: what sets one apart from the paper's is a key or two.
+
+All of a data set begin with the same start, trained by itself for long, as the paper's begin with ImageNet's weights;
+only what has fresh weights can't. Every search ends with the same full training of what it has found, on from the
+search's weights, with a seed of its own: so no search is judged by the luck of its best draw.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.studies.study import Run
+
+START_EPOCHS = 30
+"""Of a start; afterwards three more gain it little."""
+
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "control": {"serial.num_morphs": 0},
+    "fresh": {"serial.inherit": False},
+    # Controls and confirmations cost trainings: with fewer candidates all come to about as many.
+    "paired": {"serial.acceptance": "paired", "serial.max_candidates": 12},
+    "paired-unconfirmed": {
+        "serial.acceptance": "paired",
+        "serial.max_candidates": 15,
+        "serial.confirmations": 0,
+    },
+    "paired-thrice": {"serial.acceptance": "paired", "serial.max_candidates": 9, "serial.confirmations": 3},
+    "in-flight-1": {"serial.in_flight": 1},
+    "in-flight-16": {"serial.in_flight": 16},
+    "reignited": {
+        "serial.num_rounds": 2,
+        "serial.max_candidates": 8,
+        "serial.reignite": True,
+        "parallel": {"max_subnets": 1, "max_candidates": 6, "n_stuck": 6, "in_flight": 4},
+    },
+    "not-reignited": {
+        "serial.num_rounds": 2,
+        "serial.max_candidates": 8,
+        "parallel": {"max_subnets": 1, "max_candidates": 6, "n_stuck": 6, "in_flight": 4},
+    },
+}
+"""What a search has other than the paper's, by its name."""
+
+
+def start(data: str, seed: int) -> Run:
+    """The start network, trained by itself."""
+    return Run(data=data, arm="start", seed=seed, command="train", changes={"final.epochs": START_EPOCHS})
+
+
+def search(data: str, arm: str, seed: int) -> Run:
+    """A search of `ARMS`."""
+    # The weights are small, and what begins where a search once stood needs them.
+    changes = {"keep_weights": "all", **ARMS[arm]}
+    origin = None if arm == "fresh" else (start(data, seed).name, None)
+    return Run(data=data, arm=arm, seed=seed, changes=changes, origin=origin)
+
+
+def searches(data: str, arms: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """Starts, and searches of these arms with these seeds; arm after arm within a seed, so that a part says most."""
+    return [run for seed in seeds for run in (start(data, seed), *(search(data, arm, seed) for arm in arms))]
+
+
+def trials(
+    data: str,
+    arm: str,
+    seed: int,
+    entries: Sequence[Mapping[str, Any]],
+    origin: tuple[str, int | None] | None = None,
+    **changes: Any,
+) -> Run:
+    """A list of networks, each trained by itself; `changes` have ``__`` for the dots of their keys."""
+    dotted = {key.replace("__", "."): value for key, value in changes.items()}
+    return Run(
+        data=data,
+        arm=arm,
+        seed=seed,
+        command="trials",
+        changes={"trials": list(entries), "keep_weights": "all", **dotted},
+        origin=origin,
+    )
+
+
+def full_training(data: str, arm: str, seed: int, after: Run) -> Run:
+    """The full training that searches end with, of the best of another run."""
+    return Run(data=data, arm=arm, seed=seed, command="train", origin=(after.name, None))

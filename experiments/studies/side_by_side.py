@@ -1,0 +1,186 @@
+"""Runs of studies, several side by side: each is a trial of Ray Tune, which gives it its workers when there is room.
+
+Invariant: what a run has come to lies in its own folder, as any other's. Tune only says which of them go on at a time;
+nothing of what it writes is read again, so whatever dies, the same command goes on with what is not finished.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from experiments.studies.study import CONFIGS, Finished, Run
+from models.wording import brief, one_line
+from orchestrator.config import FleetConfig, RunConfig
+from orchestrator.config_files import differences, load_config, may_change
+from orchestrator.driver import Driver
+from orchestrator.errors import RunStopped, UserError
+from orchestrator.fleet import connect
+from orchestrator.given import changes_from, put_given
+from orchestrator.history import History
+from orchestrator.journal import Journal, Record
+from orchestrator.live.publishing import ProgressFile
+from orchestrator.live.telling import Teller
+from orchestrator.metrics import MetricsObserver
+from orchestrator.observers import Observers
+from orchestrator.runs import RunLock, has_begun, open_run, storage_of, stored_config
+from orchestrator.search.protocol import Done
+from workers.run_folder import RunFolder
+
+Tell = Callable[[str], None]
+
+CPUS_OF_A_TRIAL = 0.01
+"""The process of a driver waits nearly all of its time; zero would have Tune start them all at once."""
+
+
+class Place:
+    """Where the runs of studies are, and by which configs they go."""
+
+    def __init__(self, root: str, configs: dict[str, Path] | None = None) -> None:
+        """Name the folder, or s3://bucket/prefix, and configs in place of the studies' own, by their names."""
+        self.root = root.rstrip("/")
+        self.configs = configs or {}
+
+    def folder(self, name: str) -> RunFolder:
+        """A run's files."""
+        return RunFolder(storage_of(f"{self.root}/{name}"))
+
+    def config(self, run: Run) -> RunConfig:
+        """What a run is made with.
+
+        Raises:
+            UserError: for a config that can't be, or weights that are not there.
+        """
+        changes: dict[str, Any] = {"seed": run.seed, **run.changes}
+        if run.command != "search":
+            changes["algorithm"] = run.command
+        if run.origin is not None:
+            name, job = run.origin
+            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), *([] if job is None else [job]))
+        return load_config(self.configs.get(run.data, CONFIGS / f"{run.data}.yaml"), (), changes)
+
+    def finished(self, run: Run) -> Finished | None:
+        """What a run has come to, None if it has not come to its end.
+
+        Raises:
+            UserError: if what is there was made with another config.
+        """
+        folder = self.folder(run.name)
+        if not has_begun(folder):
+            return None
+        config = stored_config(folder)
+        best: dict[int, float] = {}
+
+        def note_best(history: History, record: Record) -> None:
+            if record["type"] == "told" and (so_far := record["state"]["best_overall"]):
+                best[record["outcome"]["index"]] = so_far["score"]
+
+        history = History.fold(config, Journal(folder.storage), note_best)
+        if not history.ended or not isinstance(history.algorithm.decide(history.state), Done):
+            return None
+        changed = differences(config, self.config(run))
+        if fixed := [key for key in changed if not may_change(key)]:
+            raise UserError(
+                f"run {folder.address}: was made with another {fixed[0]}, {brief(changed[fixed[0]][0])}, than the study "
+                f"asks for, {brief(changed[fixed[0]][1])}; name another --root, or remove that folder"
+            )
+        trials = history.trials.to_frame()
+        return Finished(
+            run=run, config=config, state=history.state, trials=trials.assign(best=trials["index"].map(best))
+        )
+
+
+def carry_out(place: Place, run: Run, tell: Tell) -> str:
+    """Begin a run or go on with it, to its end; see `orchestrator.carry_out`, which does so for one who watches.
+
+    Returns:
+        Why it ended.
+
+    Raises:
+        OSError: where storage fails.
+        RunStopped: when it can't go on by itself.
+        UserError: for what the user got wrong.
+    """
+    config = place.config(run)
+    storage = place.folder(run.name).storage
+    lock = RunLock(storage)
+    if not lock.acquire():
+        raise UserError(f"run {storage.address}: another driver works on it; wait for it, or end it")
+    try:
+        folder, changed = open_run(config, storage)
+        put_given(config, folder)
+        teller = Teller(config, ProgressFile(folder, tell))
+        try:
+            observers = Observers(teller, MetricsObserver(config, folder.name, tell))
+            return Driver(config, folder, observers, still_ours=lock.verify).run(changed)
+        finally:
+            teller.close()
+    finally:
+        lock.release()
+
+
+def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
+    """Bring runs to their ends, as many at a time as the cluster has workers for.
+
+    Args:
+        place: where they are.
+        runs: none of which needs another's weights.
+        tell: told a line for each that ends.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C.
+        RunStopped: if some have not come to their end; the others have.
+        UserError: for what the user got wrong.
+    """
+    configs = {run.name: place.config(run) for run in runs}
+    by_name = {run.name: run for run in runs}
+
+    def bring_to_its_end(trial: dict[str, str]) -> None:
+        reason = carry_out(place, by_name[trial["run"]], print)
+        tune.report({"reason": reason})
+
+    def resources(trial: dict[str, str]) -> tune.PlacementGroupFactory:
+        fleet = configs[trial["run"]].fleet
+        worker = {"CPU": float(fleet.cpus_per_worker), "GPU": float(fleet.gpus_per_worker)}
+        return tune.PlacementGroupFactory([{"CPU": CPUS_OF_A_TRIAL}, *([worker] * fleet.num_workers)])
+
+    connect(FleetConfig(num_workers=os.cpu_count() or 1))
+    watcher = _Watcher(len(runs), tell)
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    with TemporaryDirectory(prefix="spnas-study-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(bring_to_its_end, resources),
+            param_space={"run": tune.grid_search(list(by_name))},
+            run_config=tune.RunConfig(name="runs", storage_path=scratch, verbose=0, callbacks=[watcher]),
+        )
+        tuner.fit()
+    if watcher.failed:
+        raise RunStopped("; ".join(f"{name}: {reason}" for name, reason in watcher.failed.items()))
+
+
+class _Watcher(tune.Callback):
+    """Tells what ends."""
+
+    def __init__(self, total: int, tell: Tell) -> None:
+        """None of `total` has ended yet."""
+        self.failed: dict[str, str] = {}
+        self._total, self._tell, self._ended = total, tell, 0
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """One has come to its end."""
+        self._end(trial, str(trial.last_result.get("reason")))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """One has not."""
+        error = trial.get_error()
+        reason = one_line(str(getattr(error, "cause", error) or error))
+        self.failed[trial.config["run"]] = reason
+        self._end(trial, f"stopped: {reason}")
+
+    def _end(self, trial: Trial, what: str) -> None:
+        self._ended += 1
+        self._tell(f"{self._ended} of {self._total}  {trial.config['run']}: {what}")
