@@ -3,11 +3,13 @@
 Invariant: equal results and provenance are equal bytes; a file is there whole or not at all.
 """
 
+import hashlib
 import io
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from experiments.studies.study import Finished
 from orchestrator.errors import UserError
 from workers.storage import LocalFolder
 
@@ -34,11 +37,11 @@ class Provenance:
         date: when they were recorded, UTC, ISO 8601.
         seeds: of the searches.
         versions: of spnas, Python and the libraries that numbers hang on, by name.
-        machine: its CPU, and its accelerator where one was used.
-        num_cores: that the runs could use.
-        num_runs: shared ones among them.
+        machine: the CPU of the one that has recorded them.
+        num_cores: its cores.
+        num_runs: those that other studies need, too, among them.
         training_seconds: of all jobs of all runs.
-        wall_hours: from the first job decided to the last one done, without the time in which no run went on.
+        wall_hours: in which at least one of the jobs was under way.
         configs: a digest of each run's config by the run's name.
     """
 
@@ -59,6 +62,43 @@ class Provenance:
 _PROVENANCE = TypeAdapter(Provenance)
 
 
+def provenance(study: str, command: str, seeds: Sequence[int], runs: Iterable[Finished], now: datetime) -> Provenance:
+    """Where results come from that are recorded now, here.
+
+    Args:
+        study: its name.
+        command: as it was given.
+        seeds: of the searches.
+        runs: all that the study asked for.
+        now: with its zone.
+    """
+    found = list(runs)
+    jobs = pd.concat([each.trials[["seconds", "finished_at"]] for each in found]).dropna()
+    return Provenance(
+        study=study,
+        command=command,
+        date=now.astimezone(UTC).isoformat(timespec="seconds"),
+        seeds=tuple(seeds),
+        versions=versions(),
+        machine=machine(),
+        num_cores=len(os.sched_getaffinity(0)),
+        num_runs=len(found),
+        training_seconds=float(jobs["seconds"].sum()),
+        wall_hours=busy_hours(jobs),
+        configs={each.run.name: hashlib.sha256(each.config.to_yaml().encode()).hexdigest()[:16] for each in found},
+    )
+
+
+def busy_hours(jobs: pd.DataFrame) -> float:
+    """Hours in which at least one of the jobs was under way; of each `seconds`, and when it was `finished_at`."""
+    ends = jobs["finished_at"].map(datetime.timestamp)
+    total, last = 0.0, float("-inf")
+    for start, end in sorted(zip(ends - jobs["seconds"], ends, strict=True)):
+        total += max(0.0, end - max(start, last))
+        last = max(last, end)
+    return total / 3600
+
+
 def versions() -> dict[str, str]:
     """Of what is installed here."""
     libraries = ("spnas", "torch", "ray", "numpy")
@@ -73,11 +113,6 @@ def machine() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def write_record(path: Path, frame: pd.DataFrame, provenance: Provenance) -> None:
