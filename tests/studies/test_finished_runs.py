@@ -15,6 +15,7 @@ from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
 from orchestrator.errors import UserError
 from orchestrator.search.protocol import Job
+from tests.conftest import REPOSITORY
 from tests.orchestrator.search.fake_driver import FakeDriver
 from tests.orchestrator.search.test_folding import Recorder, journal_of
 from tests.orchestrator.test_msnas_config import VALUES
@@ -22,7 +23,7 @@ from tests.orchestrator.test_msnas_config import config as msnas_config
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = REPOSITORY / "experiments"
 
 
 def rows(*found: tuple[str, str, float]) -> pd.DataFrame:
