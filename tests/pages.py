@@ -49,8 +49,10 @@ class Block:
 
 
 def _pages() -> dict[str, str]:
-    files = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-    return {path.name: path.read_text() for path in files} | {name: page() for name, page in GENERATED.items()}
+    docs, own = REPOSITORY / "docs", ("README.md", "CONTRIBUTING.md")
+    pages = {name: (REPOSITORY / name).read_text() for name in own}
+    pages |= {path.relative_to(docs).as_posix(): path.read_text() for path in sorted(docs.rglob("*.md"))}
+    return pages | {name: page() for name, page in GENERATED.items()}
 
 
 def _blocks(page: str, text: str) -> list[Block]:
@@ -72,7 +74,7 @@ def _blocks(page: str, text: str) -> list[Block]:
 
 
 PAGES = _pages()
-"""Markdown by the page's name."""
+"""Markdown by the page's name, in `docs` with its folder: ``studies/index.md``."""
 
 BLOCKS = [block for page, text in PAGES.items() for block in _blocks(page, text)]
 """Every fenced block, page by page."""

@@ -31,6 +31,7 @@ REASONS = (
     "needs the full data set",
     "shows it until Ctrl-C",
     "takes a minute; ",
+    "takes hours",
 )
 CHANGES = {"search": {}, "train": {"algorithm": "train"}, "pretrain": {"algorithm": "pretrain"}}
 """What commands put into a config."""

@@ -107,7 +107,7 @@ def write_pages(folder: Path, studies: Iterable[Study]) -> list[Path]:
 def markdown_table(table: pd.DataFrame) -> str:
     """A table in Markdown, without its index: floats have two digits, what is missing is empty."""
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
-    lines = [[str(name) for name in table.columns], ["---:" if right else "---" for right in numeric]]
+    lines = [[_cell(name) for name in table.columns], ["---:" if right else "---" for right in numeric]]
     lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
