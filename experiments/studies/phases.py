@@ -91,9 +91,9 @@ class Phases:
         ]
         for arm, of_arm in each.groupby("arm", sort=False):
             gains = [
-                f"{name} {plus_minus(_mean(rows['gain']))}"
-                for name, rows in of_arm.groupby("step", sort=False)
-                if (name := str(step)) in PHASES[1:]
+                f"{step} {plus_minus(_mean(rows['gain']))}"
+                for step in PHASES[1:]
+                if len(rows := of_arm[of_arm["step"] == step])
             ]
             if not gains:
                 continue
