@@ -85,7 +85,7 @@ class Place:
         changed = differences(config, self.config(run))
         if fixed := [key for key in changed if not may_change(key)]:
             raise UserError(
-                f"run {folder.address}: was made with another {fixed[0]}, {brief(changed[fixed[0]][0])}, than the study "
+                f"run {folder.address}: was made with {fixed[0]} {brief(changed[fixed[0]][0])}, but the study "
                 f"asks for, {brief(changed[fixed[0]][1])}; name another --root, or remove that folder"
             )
         trials = history.trials.to_frame()
