@@ -59,7 +59,9 @@ ArchitectureOption = Annotated[
 ]
 
 
-def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+def one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """A command that ends with one line and the right exit code for what goes wrong; see the module."""
+
     @wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         if isinstance(sys.stdout, TextIOWrapper):  # a folder's name may be no text that a terminal takes
@@ -98,7 +100,7 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def search(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
     """Start a search, or go on with it."""
     from orchestrator.carry_out import carry_out
@@ -108,7 +110,7 @@ def search(config: ConfigFile, run: RunOption, source: SourceOption = None, over
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def train(
     config: ConfigFile,
     run: RunOption,
@@ -127,7 +129,7 @@ def train(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def trials(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
     """Train the networks of the config's list `trials`, none judged against another, or go on with them."""
     from orchestrator.carry_out import carry_out
@@ -137,7 +139,7 @@ def trials(config: ConfigFile, run: RunOption, source: SourceOption = None, over
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def pretrain(
     config: ConfigFile,
     run: RunOption,
@@ -152,7 +154,7 @@ def pretrain(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def evaluate(
     source: Annotated[
         str,
@@ -178,7 +180,7 @@ def evaluate(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def status(
     run: RunAddress,
     last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
@@ -199,7 +201,7 @@ def status(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def report(
     runs: Annotated[
         list[str],
@@ -228,7 +230,7 @@ def report(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def stop(run: RunAddress) -> None:
     """End a run after what is pending; the same search command goes on later."""
     from orchestrator.runs import RunLock, storage_of, stored_config
@@ -245,7 +247,7 @@ def stop(run: RunAddress) -> None:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def doctor(
     config: Annotated[Path, typer.Argument(help="The YAML file of the search.", show_default=False)],
     run: Annotated[
@@ -272,7 +274,7 @@ def doctor(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def score(
     kind: Annotated[
         Literal["voc", "coco", "ecp", "bdd"],
@@ -302,7 +304,7 @@ def score(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def arch(
     network: Annotated[
         str | None,
@@ -347,7 +349,7 @@ def arch(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def export(
     source: Annotated[
         str,

@@ -18,7 +18,7 @@ class Phases:
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Both searches of each seed."""
-        return searches("shapes", ARMS, seeds)
+        return searches("shapes-phases", ARMS, seeds)
 
     def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
         """See `jobs`."""

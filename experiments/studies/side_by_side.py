@@ -60,8 +60,13 @@ class Place:
             changes["algorithm"] = run.command
         if run.origin is not None:
             name, job = run.origin
-            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), *([] if job is None else [job]))
-        return load_config(self.configs.get(run.data, CONFIGS / f"{run.data}.yaml"), (), changes)
+            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
+        path = self.configs.get(run.data, CONFIGS / f"{run.data}.yaml")
+        config = load_config(path, (), changes)
+        if run.candidates == 1 or config.serial.max_candidates is None:
+            return config
+        fewer = max(1, round(run.candidates * config.serial.max_candidates))
+        return load_config(path, (), changes | {"serial.max_candidates": fewer})
 
     def finished(self, run: Run) -> Finished | None:
         """What a run has come to, None if it has not come to its end.
