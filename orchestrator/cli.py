@@ -53,6 +53,10 @@ SourceOption = Annotated[
         show_default=False,
     ),
 ]
+JobOption = Annotated[
+    int | None,
+    typer.Option("--job", min=0, help="With --from: a job of that run, in place of its best.", show_default=False),
+]
 ArchitectureOption = Annotated[
     str | None,
     typer.Option(help="An encoding or a name (`spnas arch`), in place of start.architecture.", show_default=False),
@@ -101,12 +105,18 @@ def _fail(text: str, code: int) -> NoReturn:
 
 @app.command()
 @one_line_errors
-def search(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+def search(
+    config: ConfigFile,
+    run: RunOption,
+    source: SourceOption = None,
+    job: JobOption = None,
+    overrides: Overrides = None,
+) -> None:
     """Start a search, or go on with it."""
     from orchestrator.carry_out import carry_out
     from orchestrator.commands import run_config
 
-    carry_out(run, lambda folder: run_config(None, folder, config, overrides or [], source=source))
+    carry_out(run, lambda folder: run_config(None, folder, config, overrides or [], source=source, job=job))
 
 
 @app.command()
@@ -116,6 +126,7 @@ def train(
     run: RunOption,
     architecture: ArchitectureOption = None,
     source: SourceOption = None,
+    job: JobOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Train one network in full, by the config's recipe `final`, or go on with that."""
@@ -124,18 +135,26 @@ def train(
 
     carry_out(
         run,
-        lambda folder: run_config("train", folder, config, overrides or [], architecture=architecture, source=source),
+        lambda folder: run_config(
+            "train", folder, config, overrides or [], architecture=architecture, source=source, job=job
+        ),
     )
 
 
 @app.command()
 @one_line_errors
-def trials(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+def trials(
+    config: ConfigFile,
+    run: RunOption,
+    source: SourceOption = None,
+    job: JobOption = None,
+    overrides: Overrides = None,
+) -> None:
     """Train the networks of the config's list `trials`, none judged against another, or go on with them."""
     from orchestrator.carry_out import carry_out
     from orchestrator.commands import run_config
 
-    carry_out(run, lambda folder: run_config("trials", folder, config, overrides or [], source=source))
+    carry_out(run, lambda folder: run_config("trials", folder, config, overrides or [], source=source, job=job))
 
 
 @app.command()

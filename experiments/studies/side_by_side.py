@@ -33,9 +33,6 @@ from workers.run_folder import RunFolder
 
 Tell = Callable[[str], None]
 
-CPUS_OF_A_TRIAL = 0.01
-"""The process of a driver waits nearly all of its time; zero would have Tune start them all at once."""
-
 
 class Place:
     """Where the runs of studies are, and by which configs they go."""
@@ -151,7 +148,8 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
     def resources(trial: dict[str, str]) -> tune.PlacementGroupFactory:
         fleet = configs[trial["run"]].fleet
         worker = {"CPU": float(fleet.cpus_per_worker), "GPU": float(fleet.gpus_per_worker)}
-        return tune.PlacementGroupFactory([{"CPU": CPUS_OF_A_TRIAL}, *([worker] * fleet.num_workers)])
+        # The driver's own process waits nearly all of its time.
+        return tune.PlacementGroupFactory([{}, *([worker] * fleet.num_workers)])
 
     connect(FleetConfig(num_workers=os.cpu_count() or 1))
     watcher = _Watcher(len(runs), tell)
