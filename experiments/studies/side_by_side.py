@@ -142,8 +142,10 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
     by_name = {run.name: run for run in runs}
 
     def bring_to_its_end(trial: dict[str, str]) -> None:
-        reason = carry_out(place, by_name[trial["run"]], print)
-        tune.report({"reason": reason})
+        try:
+            tune.report({"reason": carry_out(place, by_name[trial["run"]], print)})
+        except (OSError, RunStopped, UserError) as error:
+            tune.report({"reason": one_line(str(error)), "stopped": True})
 
     def resources(trial: dict[str, str]) -> tune.PlacementGroupFactory:
         fleet = configs[trial["run"]].fleet
@@ -174,13 +176,18 @@ class _Watcher(tune.Callback):
         self._total, self._tell, self._ended = total, tell, 0
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """One has come to its end."""
-        self._end(trial, str(trial.last_result.get("reason")))
+        """One has come to its end, or stopped."""
+        reason = str(trial.last_result.get("reason"))
+        if trial.last_result.get("stopped"):
+            self._stop(trial, reason)
+        else:
+            self._end(trial, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """One has not."""
-        error = trial.get_error()
-        reason = one_line(str(getattr(error, "cause", error) or error))
+        """The process of one has died, or there is a mistake of ours."""
+        self._stop(trial, one_line(str(trial.get_error() or "its process has died")))
+
+    def _stop(self, trial: Trial, reason: str) -> None:
         self.failed[trial.config["run"]] = reason
         self._end(trial, f"stopped: {reason}")
 
