@@ -49,6 +49,9 @@ class GivenConfig(Settings):
     """Weights that a run was given at its beginning (`--from`); they lie in its own folder from then on."""
 
     source: str = Field(description="the run or file that they were taken from")
+    job: int | None = Field(
+        None, ge=0, description="the run's job that they are of (--job); null: its best, or a file's"
+    )
     kind: Literal["detector", "backbone"] = Field(description="what they are of")
     classes: tuple[str, ...] | None = Field(None, description="a detector's classes, in the order of their labels")
     normalization: Literal["batch", "group"] | None = Field(

@@ -17,34 +17,27 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "control": {"serial.num_morphs": 0},
     "fresh": {"serial.inherit": False},
-    # Controls and confirmations cost trainings: with fewer candidates all come to about as many.
-    "paired": {"serial.acceptance": "paired", "serial.max_candidates": 12},
-    "paired-unconfirmed": {
-        "serial.acceptance": "paired",
-        "serial.max_candidates": 15,
-        "serial.confirmations": 0,
-    },
-    "paired-thrice": {"serial.acceptance": "paired", "serial.max_candidates": 9, "serial.confirmations": 3},
+    "paired": {"serial.acceptance": "paired"},
+    "paired-unconfirmed": {"serial.acceptance": "paired", "serial.confirmations": 0},
+    "paired-thrice": {"serial.acceptance": "paired", "serial.confirmations": 3},
     "in-flight-1": {"serial.in_flight": 1},
     "in-flight-16": {"serial.in_flight": 16},
-    "reignited": {
-        "serial.num_rounds": 2,
-        "serial.max_candidates": 8,
-        "serial.reignite": True,
-        "parallel": {"max_subnets": 1, "max_candidates": 6, "n_stuck": 6, "in_flight": 4},
-    },
-    "not-reignited": {
-        "serial.num_rounds": 2,
-        "serial.max_candidates": 8,
-        "parallel": {"max_subnets": 1, "max_candidates": 6, "n_stuck": 6, "in_flight": 4},
-    },
+    "reignited": {"serial.reignite": True},
+    "not-reignited": {"serial.reignite": False},
 }
-"""What a search has other than the paper's, by its name."""
+"""What a search has other than its data set's config, by its name."""
+
+SHARES = {"paired": 0.6, "paired-unconfirmed": 0.75, "paired-thrice": 0.45}
+"""Of the config's candidates: controls and confirmations cost trainings, too, so that all come to about as many."""
+
+STARTS = {"shapes-phases": "shapes"}
+"""Configs whose searches begin with another's start."""
 
 
 def start(data: str, seed: int) -> Run:
     """The start network, trained by itself."""
-    return Run(data=data, arm="start", seed=seed, command="train", changes={"final.epochs": START_EPOCHS})
+    changes = {"final.epochs": START_EPOCHS}
+    return Run(data=STARTS.get(data, data), arm="start", seed=seed, command="train", changes=changes)
 
 
 def search(data: str, arm: str, seed: int) -> Run:
@@ -52,7 +45,7 @@ def search(data: str, arm: str, seed: int) -> Run:
     # The weights are small, and what begins where a search once stood needs them.
     changes = {"keep_weights": "all", **ARMS[arm]}
     origin = None if arm == "fresh" else (start(data, seed).name, None)
-    return Run(data=data, arm=arm, seed=seed, changes=changes, origin=origin)
+    return Run(data=data, arm=arm, seed=seed, changes=changes, candidates=SHARES.get(arm, 1.0), origin=origin)
 
 
 def searches(data: str, arms: Sequence[str], seeds: Sequence[int]) -> list[Run]:

@@ -157,6 +157,7 @@ class TrialSettings(Settings):
     )
     morphs: str | None = Field(
         None,
+        max_length=1000,
         description="morphs of the start, which has the weights of --from: `swap(1) expand(2)`; the empty text is none",
     )
     recipe: Literal["serial", "parallel", "final"] = Field("serial", description="the training settings of that name")
