@@ -13,17 +13,20 @@ from experiments.studies.study import Run
 START_EPOCHS = 30
 """Of a start; afterwards three more gain it little."""
 
+_PAPER = {"serial.acceptance": "paper", "serial.pace": None}
+_PAIRED = {"serial.acceptance": "paired", "serial.pace": None}
+
 ARMS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {},
-    "control": {"serial.num_morphs": 0},
-    "fresh": {"serial.inherit": False},
-    "paired": {"serial.acceptance": "paired"},
-    "paired-unconfirmed": {"serial.acceptance": "paired", "serial.confirmations": 0},
-    "paired-thrice": {"serial.acceptance": "paired", "serial.confirmations": 3},
-    "in-flight-1": {"serial.in_flight": 1},
-    "in-flight-16": {"serial.in_flight": 16},
-    "reignited": {"serial.reignite": True},
-    "not-reignited": {"serial.reignite": False},
+    "paper": _PAPER,
+    "control": {**_PAPER, "serial.num_morphs": 0},
+    "fresh": {**_PAPER, "serial.inherit": False, "serial.reignite": False, "start.weights": None},
+    "paired": _PAIRED,
+    "paired-unconfirmed": {**_PAIRED, "serial.confirmations": 0},
+    "paired-thrice": {**_PAIRED, "serial.confirmations": 3},
+    "in-flight-1": {**_PAPER, "serial.in_flight": 1},
+    "in-flight-16": {**_PAPER, "serial.in_flight": 16},
+    "reignited": {**_PAPER, "serial.reignite": True},
+    "not-reignited": {**_PAPER, "serial.reignite": False},
 }
 """What a search has other than its data set's config, by its name."""
 
