@@ -7,6 +7,8 @@ import typer
 
 from orchestrator.cli import app, one_line_errors
 
+__all__ = ["app"]
+
 
 @app.command()
 @one_line_errors

@@ -58,7 +58,7 @@ class Place:
         if run.origin is not None:
             name, job = run.origin
             changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
-        path = self.configs.get(run.data, CONFIGS / f"{run.data}.yaml")
+        path = self.configs.get(run.config, CONFIGS / f"{run.config}.yaml")
         config = load_config(path, (), changes)
         if run.candidates == 1 or config.serial.max_candidates is None:
             return config
