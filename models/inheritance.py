@@ -8,7 +8,8 @@ Invariants:
 - `inherit(state, spec, morphs)` has exactly the backbone keys of ``apply_all(spec, morphs)``; every tensor
   that is not new is the parent's very own;
 - an inserted block computes the identity (or its stage's subsampling) bit for bit, in training and evaluation
-  alike: its input is never negative and its branch is exactly zero;
+  alike: its input is never negative and its branch is exactly zero; only those of `Insert` and `InsertStage` are as a
+  training from scratch begins, drawn from torch's generator;
 - what `load_weights` leaves fresh it names; anything else that doesn't fit is an error.
 """
 
@@ -23,7 +24,7 @@ from models.architecture import BlockShape, NetworkSpec
 from models.backbone import few
 from models.costs import XB_GROUPS
 from models.detector_shape import BODY
-from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply
+from models.morphism import Assemble, Expand, Insert, InsertStage, Morph, NewStage, Swap, apply
 
 State = dict[str, Tensor]
 
@@ -95,10 +96,10 @@ def inherit(
         match morph:
             case Swap():
                 pass  # the blocks' order stays; their places follow from the child's spec
-            case Expand(after):
-                _insert(weights, child, after + 1, frozen)
-            case NewStage():
-                _insert(weights, child, len(child.blocks) - 1, frozen)
+            case Expand(after) | Insert(after):
+                _insert(weights, child, after + 1, frozen, fresh=isinstance(morph, Insert))
+            case NewStage() | InsertStage():
+                _insert(weights, child, len(child.blocks) - 1, frozen, fresh=isinstance(morph, InsertStage))
             case Assemble():
                 _assemble(weights, child)
         if not any(child.architecture.subnets):
@@ -173,10 +174,21 @@ def _is_frozen(block: State) -> bool:
     return "norm1.running_var" in block and "norm1.num_batches_tracked" not in block
 
 
-def _insert(weights: _Weights, child: NetworkSpec, index: int, frozen: bool) -> None:
+def _insert(weights: _Weights, child: NetworkSpec, index: int, frozen: bool, *, fresh: bool) -> None:
     model = weights.blocks[index - 1]
     block = _zero_branch(weights, child.architecture.block, child.blocks[index], model, frozen)
-    weights.blocks.insert(index, block)
+    weights.blocks.insert(index, _freshly_drawn(block) if fresh else block)
+
+
+def _freshly_drawn(block: State) -> State:
+    """A block of these shapes as `models.blocks` builds it: convolutions by He, all scales 1."""
+    drawn = {}
+    for tail, tensor in block.items():
+        if tail.startswith("conv"):
+            drawn[tail] = nn.init.kaiming_normal_(torch.empty_like(tensor), mode="fan_out", nonlinearity="relu")
+        else:
+            drawn[tail] = torch.ones_like(tensor) if tail.endswith(".weight") else tensor
+    return drawn
 
 
 def _zero_branch(weights: _Weights, block_type: str, shape: BlockShape, model: State, frozen: bool) -> State:

@@ -9,6 +9,8 @@ possible:
 - `Expand` inserts a block that computes the identity.
 - `NewStage` opens a last stage with one such block that subsamples.
 - `Assemble` sets the numbers of parallel subnets.
+- `Insert` and `InsertStage` give the networks of `Expand` and `NewStage`, but with a block of fresh weights: what a
+  search would do without function-preserving morphisms. They are there to be compared with; no search draws them.
 
 Invariant: ``parse_morph(str(morph)) == morph``.
 """
@@ -51,6 +53,24 @@ class NewStage:
 
 
 @dataclass(frozen=True, slots=True)
+class Insert:
+    """Insert a block of fresh weights after the serial block `after` (counted from 0), in the same stage."""
+
+    after: int
+
+    def __str__(self) -> str:
+        return f"insert({self.after})"
+
+
+@dataclass(frozen=True, slots=True)
+class InsertStage:
+    """Open a new last stage with one block of stride 2 and fresh weights."""
+
+    def __str__(self) -> str:
+        return "insert_stage()"
+
+
+@dataclass(frozen=True, slots=True)
 class Assemble:
     """Set the number of parallel subnets beside each stage."""
 
@@ -60,22 +80,27 @@ class Assemble:
         return f"assemble({','.join(map(str, self.subnets))})"
 
 
-Morph = Swap | Expand | NewStage | Assemble
+Morph = Swap | Expand | NewStage | Insert | InsertStage | Assemble
+
+_OF_A_BLOCK: dict[str, type[Swap | Expand | Insert]] = {"swap": Swap, "expand": Expand, "insert": Insert}
+_OF_A_STAGE: dict[str, type[NewStage | InsertStage]] = {"new_stage": NewStage, "insert_stage": InsertStage}
 
 
 @lru_cache(maxsize=1024)  # a search is made of a few morphs, each met again and again
 def parse_morph(text: str) -> Morph:
     """Read what ``str(morph)`` printed; raises ValueError for anything else."""
-    match = re.fullmatch(r"(swap|expand|new_stage|assemble)\(((?:\d{1,9}(?:,\d{1,9})*)?)\)", text, re.ASCII)
+    match = re.fullmatch(r"([a-z_]{1,20})\(((?:\d{1,9}(?:,\d{1,9})*)?)\)", text, re.ASCII)
     if match:
-        numbers = tuple(int(number) for number in match[2].split(",") if number)
-        if match[1] == "assemble" and numbers:
+        name, numbers = match[1], tuple(int(number) for number in match[2].split(",") if number)
+        if name == "assemble" and numbers:
             return Assemble(numbers)
-        if match[1] == "new_stage" and not numbers:
-            return NewStage()
-        if match[1] in ("swap", "expand") and len(numbers) == 1:
-            return Swap(numbers[0]) if match[1] == "swap" else Expand(numbers[0])
-    raise ValueError(f"morph: {brief(text)} is none of swap(N), expand(N), new_stage(), assemble(N,...)")
+        if name in _OF_A_STAGE and not numbers:
+            return _OF_A_STAGE[name]()
+        if name in _OF_A_BLOCK and len(numbers) == 1:
+            return _OF_A_BLOCK[name](numbers[0])
+    raise ValueError(
+        f"morph: {brief(text)} is none of swap(N), expand(N), new_stage(), assemble(N,...), insert(N), insert_stage()"
+    )
 
 
 def apply(spec: NetworkSpec, morph: Morph) -> NetworkSpec:
@@ -87,9 +112,9 @@ def apply(spec: NetworkSpec, morph: Morph) -> NetworkSpec:
     match morph:
         case Swap(block):
             return _swap(spec, block)
-        case Expand(after):
-            return _expand(spec, after)
-        case NewStage():
+        case Expand() | Insert():
+            return _expand(spec, morph)
+        case NewStage() | InsertStage():
             _refuse_subnets(spec, morph)
             stages = (*spec.architecture.stages, "1")
             return _rebuilt(spec, stages, spec.shortcuts + SUBSAMPLE)
@@ -159,12 +184,12 @@ def _swap(spec: NetworkSpec, block: int) -> NetworkSpec:
     return _rebuilt(spec, tuple(stages), "".join(shortcuts))
 
 
-def _expand(spec: NetworkSpec, after: int) -> NetworkSpec:
-    _refuse_subnets(spec, Expand(after))
+def _expand(spec: NetworkSpec, morph: Expand | Insert) -> NetworkSpec:
+    _refuse_subnets(spec, morph)
+    after = morph.after
     if not 0 <= after < spec.architecture.num_blocks:
         raise ValueError(
-            f"morph: expand({after}) is not legal on {spec.architecture}: it has blocks 0 to "
-            f"{spec.architecture.num_blocks - 1}"
+            f"morph: {morph} is not legal on {spec.architecture}: it has blocks 0 to {spec.architecture.num_blocks - 1}"
         )
     stages = list(spec.architecture.stages)
     stage, cut = 0, after + 1

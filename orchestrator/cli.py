@@ -128,6 +128,16 @@ def train(
 
 @app.command()
 @_one_line_errors
+def trials(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+    """Train the networks of the config's list `trials`, none judged against another, or go on with them."""
+    from orchestrator.carry_out import carry_out
+    from orchestrator.commands import run_config
+
+    carry_out(run, lambda folder: run_config("trials", folder, config, overrides or [], source=source))
+
+
+@app.command()
+@_one_line_errors
 def pretrain(
     config: ConfigFile,
     run: RunOption,

@@ -31,7 +31,9 @@ from orchestrator.search.settings import (
     SearchSettings,
     SerialSettings,
     Settings,
+    TrialSettings,
 )
+from orchestrator.search.trials import check_trials
 from workers.metric_names import is_loss, is_metric, names_of
 from workers.settings import (
     AnnotatedData,
@@ -237,7 +239,7 @@ class RunConfig(Settings):
     """One search, or one network's training, evaluation or pretraining."""
 
     algorithm: AlgorithmName = Field(
-        "spnas", description="the search algorithm; spnas train, evaluate and pretrain put their own name here"
+        "spnas", description="the search algorithm; spnas train, evaluate, pretrain, trials put their own name here"
     )
     seed: int = Field(0, ge=0, description="one seed, one history")
     objective: Objective = Field(default_factory=Objective, description="what is optimised")
@@ -254,6 +256,9 @@ class RunConfig(Settings):
     )
     sample: RecipeConfig = Field(
         default_factory=RecipeConfig, description="keys of training that differ for its samples, which are fine-tuned"
+    )
+    trials: tuple[TrialSettings, ...] = Field(
+        (), max_length=10_000, description="the networks that spnas trials trains"
     )
     budget: BudgetConfig = Field(default_factory=BudgetConfig, description="when to end early")
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="the detector")
@@ -272,6 +277,10 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         self._check_family()
+        given = self.start.given
+        if self.algorithm == "trials":
+            has_parent = given is not None and given.kind == "detector"
+            check_trials(self.search, has_parent=has_parent, can_pretrain=self.reignition is not None)
         if self.reignition is None and self.pretrains:
             if self.algorithm == "pretrain":
                 raise _at("reignition", "missing, but it says how spnas pretrain trains; give reignition.data")
@@ -279,7 +288,7 @@ class RunConfig(Settings):
             raise _at("reignition", f"missing, but {key}; give reignition.data, or set that otherwise")
         if self.algorithm == "train" and self.final is None:
             raise _at("final", "missing, but it says how spnas train trains; give it, such as final.epochs=24")
-        if self.algorithm == "evaluate" and (self.start.given is None or self.start.given.kind != "detector"):
+        if self.algorithm == "evaluate" and (given is None or given.kind != "detector"):
             raise _at("start.given", "no detector's weights; `spnas evaluate RUN_OR_FILE` puts them there")
         for name in ("supernet", "sample", "final"):  # whether or not the algorithm has a use for it
             self.recipe(name)
@@ -378,7 +387,7 @@ class RunConfig(Settings):
                 "start.architecture",
                 f"{start.architecture} is no network of a super-net; {self.algorithm} asks for one such as msnas-r18-5",
             )
-        if is_multi_scale(start.architecture) and self.algorithm in ("spnas", "pretrain"):
+        if is_multi_scale(start.architecture) and self.algorithm in ("spnas", "pretrain", "trials"):
             raise _at(
                 "start.architecture",
                 f"{start.architecture} is a multi-scale network; {self.algorithm} asks for one such as resnet50",
@@ -479,6 +488,7 @@ class RunConfig(Settings):
             serial=self.serial,
             parallel=self.parallel,
             evolution=self.evolution,
+            trials=self.trials,
             detector=DetectorShape(**self.detector.model_dump()),
             train_full=self.final is not None,
             image_size=self.image_size,

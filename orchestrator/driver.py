@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import RunStopped, Superseded, UserError
-from orchestrator.given import given_file, origins
+from orchestrator.given import given_file, origins, start_weights_of
 from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
-from orchestrator.node_settings import node_settings, start_weights
+from orchestrator.node_settings import node_settings
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
 from workers.examination import versions
 from workers.failures import classify
@@ -290,7 +290,7 @@ class Driver:
             morphs=job.morphs,
             training=self.config.recipe(job.recipe),
             seed=job.seed,
-            start_weights=start_weights(self.config),
+            start_weights=start_weights_of(self.config, job),
             earlier=tuple(reversed(earlier)),
             checkpoint_s=60 * fleet.checkpoint_minutes,
             stall_s=stall_s,

@@ -110,6 +110,8 @@ def advice(config: RunConfig) -> list[str]:
                 "are 0: the first population is all there is"
             )
         return notes
+    if config.algorithm == "trials":
+        return notes
     if config.algorithm != "spnas":
         used = max(config.num_nodes(name) for name in config.recipe_names())
         if used < config.fleet.num_workers:
@@ -133,8 +135,8 @@ def _unused(config: RunConfig) -> list[str]:
     """The groups of keys that only another search reads, where they say anything."""
     others: tuple[str, ...] = ()
     if config.algorithm in SUPER_NET_ALGORITHMS:
-        others = ("serial", "parallel", "reignition")
+        others = ("serial", "parallel", "reignition", "trials")
     elif config.algorithm in SEARCHES:
-        others = ("evolution", "supernet", "sample")
+        others = ("evolution", "supernet", "sample", "trials")
     default = {key: RunConfig.model_fields[key].get_default(call_default_factory=True) for key in others}
     return [key for key in others if getattr(config, key) not in (None, default[key])]

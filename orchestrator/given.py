@@ -12,8 +12,10 @@ from models.detector_card import DetectorCard
 from models.families import BASE_CHANNELS, AnySpec
 from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
+from orchestrator.node_settings import start_weights
 from orchestrator.runs import has_begun, stored_config
 from orchestrator.search.protocol import Job
+from orchestrator.search.trials import is_afresh
 from orchestrator.sources import Source, address_of, best_of_run, is_file, read_file
 from workers.run_folder import GIVEN, GIVEN_INDEX, SUFFIX, RunFolder, WeightsFile
 
@@ -106,9 +108,19 @@ def given_file(config: RunConfig) -> WeightsFile | None:
 def origins(config: RunConfig, job: Job) -> tuple[int | None, int | None]:
     """Whose weights a job's detector and its backbone start from: jobs', or what the run was given (`GIVEN_INDEX`)."""
     given = config.start.given
-    if given is None or job.kind == "pretrain" or job.parent is not None or job.backbone is not None:
+    has_own = job.kind == "pretrain" or job.parent is not None or job.backbone is not None
+    if given is None or has_own or _is_afresh(config, job):
         return job.parent, job.backbone
     return (GIVEN_INDEX, None) if given.kind == "detector" else (None, GIVEN_INDEX)
+
+
+def start_weights_of(config: RunConfig, job: Job) -> str | None:
+    """What a job without origins starts from; None where it is fresh."""
+    return None if _is_afresh(config, job) else start_weights(config)
+
+
+def _is_afresh(config: RunConfig, job: Job) -> bool:
+    return config.algorithm == "trials" and is_afresh(config.trials, job.index)
 
 
 def put_given(config: RunConfig, folder: RunFolder) -> None:

@@ -30,12 +30,12 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "role": (
         pa.string(),
         "what it is for the search: `start`, `candidate`, `control`, `confirmation`, `pretrain`, `refresh`, "
-        "`supernet`, `final` or `evaluation`",
+        "`supernet`, `final`, `evaluation` or `trial`",
     ),
     "phase": (
         pa.string(),
         "`serial` or `parallel`; of a super-net's search `supernet` or `evolution`; `final`; beside searches `train`, "
-        "`evaluate` or `pretrain`",
+        "`evaluate`, `pretrain` or `trials`",
     ),
     "round": (
         pa.int64(),
@@ -51,7 +51,10 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "parent": (pa.int64(), "the job whose weights it started from; missing where there is none"),
     "backbone": (pa.int64(), "the pretraining whose backbone replaced the parent's; missing where there is none"),
     "morphs": (pa.string(), "what made the network of its parent's, separated by spaces"),
-    "seed": (pa.string(), "the training's seed: the search's, the job that made the parent's weights, the replicate"),
+    "seed": (
+        pa.string(),
+        "the training's seed: the search's, the job that made the parent's weights, or 0, the replicate",
+    ),
     "recipe": (
         pa.string(),
         "which training settings: `start`, `serial`, `parallel`, `reignition`, `supernet`, `sample` or `final`",

@@ -22,9 +22,7 @@ def children(seed: int, started: Finished) -> Run:
     config = started.config
     steps = len(open_detection_data(config.data).train) // config.training.batch_size
     chains = ["", *(" ".join(map(str, morphs)) for morphs in draw_children(started))]
-    entries = [
-        {"morphs": chain, "replicate": replicate} for replicate in range(REPLICATES) for chain in chains
-    ]
+    entries = [{"morphs": chain, "replicate": replicate} for replicate in range(REPLICATES) for chain in chains]
     epochs = config.training.epochs or 0
     measured = [steps * epoch for epoch in range(1, epochs)]
     origin = (start("shapes", seed).name, None)
@@ -35,9 +33,7 @@ def draw_children(started: Finished) -> Sequence[tuple[Morph, ...]]:
     """Morphs as the serial level draws them, for different networks."""
     search = started.config.search
     level = SerialLevel(search)
-    state = SearchState(
-        baseline=Baseline(0, 0.0, search.start_network), known={str(search.start_network.architecture)}
-    )
+    state = SearchState(baseline=Baseline(0, 0.0, search.start_network), known={str(search.start_network.architecture)})
     drawn = []
     for index in range(1, NUM_CHILDREN + 1):
         morphs = level.draw(state, index)

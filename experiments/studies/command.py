@@ -4,7 +4,6 @@ Invariant: whatever interrupts it, the same command goes on; a run that has ende
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from experiments.studies.catalogue import STUDIES
 from experiments.studies.side_by_side import Place, carry_out_all
@@ -37,16 +36,14 @@ def bring_to_their_ends(place: Place, studies: Sequence[Study], seeds: Sequence[
     """
     finished: dict[str, Finished] = {}
     while missing := _missing(place, studies, seeds, finished):
-        print(f"{len(finished)} runs have ended, {len(missing)} are to be carried out: {missing[0].name} ...", flush=True)
+        print(f"{len(finished)} runs have ended, {len(missing)} can go on by now", flush=True)
         for run in missing:
             check_environment(place.config(run))
         carry_out_all(place, missing, lambda line: print(f"  {line}", flush=True))
     return finished
 
 
-def _missing(
-    place: Place, studies: Sequence[Study], seeds: Sequence[int], finished: dict[str, Finished]
-) -> list[Run]:
+def _missing(place: Place, studies: Sequence[Study], seeds: Sequence[int], finished: dict[str, Finished]) -> list[Run]:
     """The runs that can begin or go on by now; what has ended is put among the finished."""
     asked: dict[str, Run] = {}
     for study in studies:

@@ -20,7 +20,7 @@ class Efficiency:
     name = "efficiency"
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
-        """Searches; random networks of the size of what SP-NAS has found; and all that is found, trained from scratch."""
+        """Searches; random networks of the size of the paper's find; and all that is found, trained from scratch."""
         asked = searches("shapes", ARMS, seeds)
         for seed in seeds:
             found = finished.get(search("shapes", "paper", seed).name)

@@ -3,7 +3,6 @@
 Invariant: scores are the objective's metric in percent, and comparable within a data set alone.
 """
 
-import json
 from collections.abc import Iterable
 
 import pandas as pd

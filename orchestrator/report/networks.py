@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from models.architecture import SHORTCUT_NAMES, Architecture, BlockShape, NetworkSpec
 from models.families import AnySpec, network_cost, network_parts
-from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply
+from models.morphism import Assemble, Expand, Insert, InsertStage, Morph, NewStage, Swap, apply
 from models.msnas_encoding import MultiScaleSpec, mixed_block_shape
 from orchestrator.report.story import Block, Head, LineageStep, MorphStep, Network, Part
 from orchestrator.search.protocol import Job
@@ -66,7 +66,7 @@ def lineage(chain: Sequence[Judged], size: Size) -> tuple[LineageStep, ...]:
                 gflops=network_cost(job.spec, *size).macs / 1e9,
                 score=judged.score,
                 gain=judged.score - before.score if compared else None,  # type: ignore[operator, union-attr]
-                morphs=_morph_steps(parent, job.morphs, size),
+                morphs=_morph_steps(parent, job.morphs, size) if steps else (),
                 told=judged.told,
             )
         )
@@ -90,9 +90,9 @@ def in_words(morph: Morph, architecture: Architecture) -> str:
             stage = _stage_of(architecture, block)
             is_first = stage > 0 and _stage_of(architecture, block - 1) != stage
             return f"block {block + 1} moves from stage {stage + 1} to stage {stage if is_first else stage + 2}"
-        case Expand(after):
+        case Expand(after) | Insert(after):
             return f"a new block after block {after + 1}, in stage {_stage_of(architecture, after) + 1}"
-        case NewStage():
+        case NewStage() | InsertStage():
             return f"a new stage {architecture.num_stages + 1} of one block"
         case Assemble(subnets):
             return f"{', '.join(map(str, subnets))} subnets beside the stages"
@@ -114,7 +114,7 @@ def drawn(name: str, chain: Sequence[Judged], start: Job, size: Size) -> Network
     """
     job = chain[-1].job
     spec = job.spec
-    if isinstance(spec, NetworkSpec) and chain[0].job.index != start.index:
+    if isinstance(spec, NetworkSpec) and (chain[0].job.index != start.index or job.role == "trial"):
         start = job  # it has not come from the start's blocks
     cost = network_cost(spec, *size)
     heads: tuple[Head, ...] = ()
@@ -176,9 +176,9 @@ def _origins(chain: Sequence[Job], num_blocks: int) -> list[int | None]:
     origins: list[int | None] = list(range(num_blocks))
     for job in chain:
         for morph in job.morphs:
-            if isinstance(morph, Expand):
+            if isinstance(morph, Expand | Insert):
                 origins.insert(morph.after + 1, None)
-            elif isinstance(morph, NewStage):
+            elif isinstance(morph, NewStage | InsertStage):
                 origins.append(None)
     return origins
 

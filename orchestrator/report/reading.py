@@ -28,12 +28,12 @@ from orchestrator.report.story import (
 from orchestrator.report.timeline import Timeline, failure_kinds, worker_uses
 from orchestrator.rows import Row
 from orchestrator.runs import RunLock, storage_of, stored_config
+from orchestrator.search.algorithms import SEARCHES
 from orchestrator.search.protocol import Job, pareto
-from orchestrator.search.single import Single
 from workers.metric_names import split_step
 from workers.run_folder import RunFolder
 
-COMMANDS = {"train": "spnas train config.yaml", "pretrain": "spnas pretrain config.yaml"}
+COMMANDS = {name: f"spnas {name} config.yaml" for name in ("train", "pretrain", "trials")}
 COUNTING_PHASES = ("serial", "parallel", "evolution")
 
 
@@ -263,10 +263,10 @@ class _Telling:
             )
 
     def _networks(self, jobs: list[Job], phases: tuple[PhaseSpan, ...]) -> Iterator[Network]:
-        start = next((job for job in jobs if job.role == "start"), jobs[0])
+        start = next((job for job in jobs if job.role in ("start", "trial")), jobs[0])
         best = self.history.state.best_overall
         size = self.config.image_size
-        names = {start.index: "network" if isinstance(self.history.algorithm, Single) else "start"}
+        names = {start.index: "start" if self.config.algorithm in SEARCHES else "network"}
         # An evolution's generations are many; its best stands for them.
         for phase in phases:
             if phase.best is not None and phase.phase not in ("evolution", "final"):

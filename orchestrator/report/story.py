@@ -75,8 +75,9 @@ class Trial:
         kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full``, ``score`` or
             ``evaluate``.
         role: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``, ``refresh``, ``supernet``,
-            ``final`` or ``evaluation``.
-        phase: ``serial``, ``parallel``, ``supernet``, ``evolution``, ``final``, ``train``, ``evaluate``, ``pretrain``.
+            ``final``, ``evaluation`` or ``trial``.
+        phase: ``serial``, ``parallel``, ``supernet``, ``evolution``, ``final``, ``train``, ``evaluate``, ``pretrain``
+            or ``trials``.
         round: of the serial level, from 1; of the evolution, the generation.
         architecture: the encoding.
         parent: the job whose weights it started from.

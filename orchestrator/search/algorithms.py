@@ -8,8 +8,9 @@ from orchestrator.search.random import AtRandom
 from orchestrator.search.settings import SearchSettings
 from orchestrator.search.single import Single
 from orchestrator.search.spnas import SpNas
+from orchestrator.search.trials import IndependentTrials
 
-AlgorithmName = Literal["spnas", "msnas", "random", "train", "evaluate", "pretrain"]
+AlgorithmName = Literal["spnas", "msnas", "random", "train", "evaluate", "pretrain", "trials"]
 
 SUPER_NET_ALGORITHMS: tuple[AlgorithmName, ...] = ("msnas", "random")
 """Those that sample the paths of a super-net."""
@@ -27,5 +28,7 @@ def build_algorithm(name: AlgorithmName, settings: SearchSettings) -> Algorithm:
             return MsNas(settings, ByEvolution(settings.evolution))
         case "random":
             return MsNas(settings, AtRandom(settings.evolution))
+        case "trials":
+            return IndependentTrials(settings)
         case _:
             return Single(settings, name)

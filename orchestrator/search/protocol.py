@@ -33,18 +33,20 @@ class Job:
         kind: what a worker does: ``train_detector``, ``pretrain``, ``train_supernet``, ``train_full``, ``score``
             (evaluate alone) or ``evaluate`` (and time it).
         role: what it is for the search: ``start``, ``candidate``, ``control``, ``confirmation``, ``pretrain``,
-            ``refresh``, ``supernet``, ``final`` or ``evaluation``.
+            ``refresh``, ``supernet``, ``final``, ``evaluation`` or ``trial``.
         phase: ``serial``, ``parallel`` or ``final`` in a search by morphs, ``supernet``, ``evolution`` or ``final`` in
-            one of a super-net's paths; beside searches ``train``, ``evaluate`` or ``pretrain``.
+            one of a super-net's paths; beside searches ``train``, ``evaluate``, ``pretrain``
+            or ``trials``.
         round: the serial level's round, from 1, or the evolution's generation, from 0, the first population; later
             phases keep the last one's, beside searches it is 0.
         spec: the network it trains.
         parent: the job whose weights it starts from, if any.
-        morphs: what makes `spec` of the parent's spec.
+        morphs: what makes `spec` of the parent's spec, of a trial's start where there is no parent.
         backbone: the job whose backbone replaces the parent's (after a reignition), if any.
         recipe: which training settings: ``start``, ``serial``, ``parallel``, ``reignition``, ``supernet``, ``sample``
             or ``final``.
-        seed: how it trains: (seed, index of the job that made its parent's weights, replicate).
+        seed: how it trains: (seed, index of the job that made its parent's weights, replicate); of a trial (seed, 0,
+            replicate).
         barrier: whether it runs alone, after all before it are told.
     """
 

@@ -2,13 +2,14 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.architecture import MAX_BLOCKS, Architecture, NetworkSpec
 from models.costs import Cost, backbone_costs
 from models.detector_shape import DetectorShape
-from models.families import AnySpec, network_cost
+from models.families import AnySpec, network_cost, read_architecture
 from models.msnas_encoding import MultiScaleSpec
+from models.wording import brief
 
 
 class Settings(BaseModel):
@@ -147,6 +148,39 @@ class EvolutionSettings(Settings):
         return self.num_children + self.num_random if generation else self.population
 
 
+class TrialSettings(Settings):
+    """One network of a list to be trained, independent of the others; without architecture and morphs the start."""
+
+    architecture: str | None = Field(
+        None,
+        description="an encoding or a name: built with the start's stem and base_channels, from fresh weights",
+    )
+    morphs: str | None = Field(
+        None,
+        description="morphs of the start, which has the weights of --from: `swap(1) expand(2)`; the empty text is none",
+    )
+    recipe: Literal["serial", "parallel", "final"] = Field("serial", description="the training settings of that name")
+    replicate: int = Field(0, ge=0, le=1_000_000, description="trials with the same one see the same data in one order")
+    pretrain: bool = Field(
+        False, description="pretrain the architecture first, once for all trials of the same replicate (reignition)"
+    )
+
+    @field_validator("architecture")
+    @classmethod
+    def _parses(cls, text: str | None) -> str | None:
+        return None if text is None else str(read_architecture(text))
+
+    @model_validator(mode="after")
+    def _is_one_network(self) -> Self:
+        if self.architecture is not None and self.morphs is not None:
+            raise ValueError(
+                f"morphs {brief(self.morphs)} are of the start, not of an architecture; leave one of them out"
+            )
+        if self.pretrain and self.architecture is None:
+            raise ValueError("pretrain true is for an architecture; give that, or leave pretrain out")
+        return self
+
+
 class SearchSettings(Settings):
     """All that an algorithm knows; a search is a function of this and of its outcomes."""
 
@@ -157,6 +191,7 @@ class SearchSettings(Settings):
     serial: SerialSettings
     parallel: ParallelSettings | None
     evolution: EvolutionSettings = Field(default_factory=EvolutionSettings)
+    trials: tuple[TrialSettings, ...] = ()
     detector: DetectorShape = Field(default_factory=DetectorShape)
     train_full: bool
     image_size: tuple[int, int]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.architecture import BLOCK_TYPES, Architecture, NetworkSpec
-from models.morphism import Assemble, Morph, apply, legal_expansions, legal_swaps
+from models.morphism import Assemble, Expand, Insert, InsertStage, Morph, NewStage, apply, legal_expansions, legal_swaps
 
 REPEATABLE = settings(derandomize=True, deadline=None, database=None)
 MAX_BLOCKS, MAX_STAGES = 12, 5
@@ -45,7 +45,7 @@ def specs(**limits: int) -> st.SearchStrategy[NetworkSpec]:
 
 @st.composite
 def morph_chains(draw: st.DrawFn, spec: NetworkSpec, max_length: int = 4, subnets: bool = True) -> tuple[Morph, ...]:
-    """Legal morphs of a spec within `MAX_BLOCKS` and `MAX_STAGES`; subnets, if any, come last."""
+    """Legal morphs of a spec within `MAX_BLOCKS` and `MAX_STAGES`, fresh ones too; subnets, if any, come last."""
     chain: list[Morph] = []
     for _ in range(draw(st.integers(1, max_length))):
         legal = legal_swaps(spec.architecture) + legal_expansions(
@@ -53,11 +53,22 @@ def morph_chains(draw: st.DrawFn, spec: NetworkSpec, max_length: int = 4, subnet
         )
         if not legal:
             break
-        chain.append(draw(st.sampled_from(legal)))
+        chosen = draw(st.sampled_from(legal))
+        chain.append(with_fresh_weights(chosen) if draw(st.booleans()) else chosen)
         spec = apply(spec, chain[-1])
     if subnets and draw(st.booleans()):
         chain.append(Assemble(draw(st.tuples(*[st.integers(0, 2)] * spec.architecture.num_stages))))
     return tuple(chain)
+
+
+def with_fresh_weights(morph: Morph) -> Morph:
+    """The morph to the same network whose new block is fresh, where the morph makes one."""
+    match morph:
+        case Expand(after):
+            return Insert(after)
+        case NewStage():
+            return InsertStage()
+    return morph
 
 
 def warmed(module: nn.Module, seed: int = 0) -> nn.Module:

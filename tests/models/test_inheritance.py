@@ -16,7 +16,7 @@ from models.architecture import NORMALIZATIONS
 from models.backbone import Backbone
 from models.detector_shape import CASCADE_RCNN, FASTER_RCNN
 from models.inheritance import inherit, load_weights, misfits
-from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply_all, legal_swaps
+from models.morphism import Assemble, Expand, Insert, InsertStage, Morph, NewStage, Swap, apply_all, legal_swaps
 from models.pyramid import Pyramid
 from tests.models.strategies import REPEATABLE, morph_chains, pictures, small_spec, specs, warmed
 
@@ -61,6 +61,27 @@ def test_expand_leaves_every_feature_exactly_unchanged(text: str, normalization:
     for after in range(parent.spec.architecture.num_blocks):
         child = _child(parent, (Expand(after),), normalization)
         _assert_equal(expected, _features(child, train))
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("text", EXACT_NETWORKS)
+@pytest.mark.parametrize(("morph", "place"), [(Insert(1), "stages.0.2."), (InsertStage(), "stages.3.0.")], ids=str)
+def test_a_block_inserted_with_fresh_weights_is_as_a_fresh_build_has_it(
+    morph: Morph, place: str, text: str, normalization: str
+) -> None:
+    parent = _parent(_spec(text), normalization)
+    torch.manual_seed(1)
+    child = _child(parent, (morph,), normalization)
+    torch.manual_seed(1)
+    assert all(map(torch.equal, _child(parent, (morph,), normalization).parameters(), child.parameters()))
+    fresh = build_backbone(child.spec, normalization=normalization).state_dict()
+    block = {key: tensor for key, tensor in child.state_dict().items() if key.startswith(place)}
+    assert block.keys() == {key for key in fresh if key.startswith(place)}
+    for key, tensor in block.items():
+        if "conv" in key:  # a sample's deviation is within 5 of its own deviations
+            assert tensor.std() / fresh[key].std() == pytest.approx(1, abs=5 / tensor.numel() ** 0.5)
+        else:
+            assert torch.equal(tensor, fresh[key]), key
 
 
 @both_modes
@@ -125,7 +146,7 @@ def test_any_chain_gives_weights_that_fit_and_keeps_the_parents(
     parents_own = {id(tensor) for tensor in state.values()}
     kept = {id(tensor) for tensor in inherited.values()}
     assert parents_own <= kept
-    num_new_blocks = sum(isinstance(morph, Expand | NewStage) for morph in morphs)
+    num_new_blocks = sum(isinstance(morph, Expand | NewStage | Insert | InsertStage) for morph in morphs)
     new_places = {key.rsplit(".", 2)[0] for key, tensor in inherited.items() if id(tensor) not in parents_own}
     assert len({place for place in new_places if "stages." in place}) == num_new_blocks
     _assert_equal(before, dict(state))

@@ -8,6 +8,8 @@ from models.architecture import Architecture, NetworkSpec
 from models.morphism import (
     Assemble,
     Expand,
+    Insert,
+    InsertStage,
     Morph,
     NewStage,
     Swap,
@@ -32,7 +34,9 @@ def test_what_a_morph_prints_it_parses(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "swap", "swap()", "swap(1,2)", "swap(-1)", "new_stage(1)", "assemble()", "grow()"]
+    "text",
+    ["", "swap", "swap()", "swap(1,2)", "swap(-1)", "new_stage(1)", "assemble()", "grow()", "insert()"]
+    + ["insert_stage(1)"],
 )
 def test_a_text_that_is_no_morph_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="morph: "):
@@ -49,6 +53,8 @@ def test_a_text_that_is_no_morph_is_refused(text: str) -> None:
         ("BNB(11,d1)", Expand(1), "BNB(111,d1)", "piipi"),
         ("BNB(11,d1)", Expand(2), "BNB(11,d11)", "pipii"),
         ("XB(1,d)", NewStage(), "XB(1,d,1)", "pps"),
+        ("BNB(11,d1)", Insert(2), "BNB(11,d11)", "pipii"),
+        ("XB(1,d)", InsertStage(), "XB(1,d,1)", "pps"),
         ("BB(1,d)", Assemble((0, 2)), "BB(1,d)+(0,2)", "ip"),
         ("BB(1,d)+(0,2)", Assemble((1, 0)), "BB(1,d)+(1,0)", "ip"),
     ],
@@ -94,13 +100,13 @@ def test_limits_bound_the_expansions() -> None:
     assert legal_expansions(architecture, max_blocks=4, max_stages=3)[-1] == NewStage()
 
 
-@pytest.mark.parametrize("morph", [Swap(0), Expand(0), NewStage()])
+@pytest.mark.parametrize("morph", [Swap(0), Expand(0), NewStage(), Insert(0), InsertStage()])
 def test_serial_morphs_refuse_parallel_networks(morph: Morph) -> None:
     with pytest.raises(ValueError, match="is for serial networks"):
         apply(_spec("BB(11,1)+(0,1)"), morph)
 
 
-@pytest.mark.parametrize("morph", [Expand(3), Expand(-1), Swap(-1), Swap(0), Assemble((1,))])
+@pytest.mark.parametrize("morph", [Expand(3), Insert(3), Expand(-1), Swap(-1), Swap(0), Assemble((1,))])
 def test_an_illegal_morph_says_so(morph: Morph) -> None:
     with pytest.raises(ValueError, match="morph: |subnets"):
         apply(_spec("BB(11,1)"), morph)

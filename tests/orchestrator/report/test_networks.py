@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from models.architecture import Architecture, NetworkSpec
 from models.families import AnySpec, network_cost, network_parts
-from models.morphism import Assemble, Expand, Morph, NewStage, Swap, apply, apply_all, legal_swaps
+from models.morphism import Assemble, Expand, Insert, InsertStage, Morph, NewStage, Swap, apply, apply_all, legal_swaps
 from models.msnas_encoding import MultiScaleSpec, SearchSpace
 from orchestrator.report.networks import Judged, ancestors, drawn, in_words, lineage
 from orchestrator.report.story import Network, Story
@@ -39,7 +39,7 @@ def test_what_is_marked_follows_from_the_morphs(data: st.DataObject) -> None:
     morphs = data.draw(morph_chains(start))
     half = data.draw(st.integers(0, len(morphs)))
     network = drawing(start, morphs[:half], morphs[half:])
-    added = sum(isinstance(morph, Expand | NewStage) for morph in morphs)
+    added = sum(isinstance(morph, Expand | NewStage | Insert | InsertStage) for morph in morphs)
     assert sum(block.change == "expanded" for block in network.blocks) == added
     kept = [block for block in network.blocks if block.origin is not None]
     assert [block.origin for block in kept] == list(range(len(start.blocks)))
