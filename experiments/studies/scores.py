@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from workers.metric_names import LOSS, is_loss, split_step
+from workers.metric_names import LOSS, split_step
 
 MERIT = "merit"
 """The score with the sign that makes more of it better."""
@@ -17,13 +17,13 @@ MERIT = "merit"
 
 def with_merit(results: pd.DataFrame) -> pd.DataFrame:
     """Jobs, with their `MERIT`."""
-    signs = np.where(results["objective"].map(is_loss).astype(bool), -1.0, 1.0)
+    signs = np.where(results["mode"] == "min", -1.0, 1.0)
     return results.assign(**{MERIT: signs * results["score"].astype(float)})
 
 
 def metric(results: pd.DataFrame) -> str:
     """What scores are of, for a sentence: ``AP``, or ``AP and AP50`` where data sets differ."""
-    return " and ".join(dict.fromkeys(results["objective"].astype(str)))
+    return " and ".join(dict.fromkeys(results["metric"].astype(str)))
 
 
 def accepted(search: pd.DataFrame) -> pd.DataFrame:
@@ -44,16 +44,15 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
         step, missing where it was not measured; ``step``, and ``loss``, the detector's on the validation images.
     """
     rows = []
-    for job in with_merit(results).to_dict("records"):
+    for job in results.to_dict("records"):
         at: dict[int, dict[str, float]] = {}
         for name, value in json.loads(job["metrics"] or "{}").items():
             if (split := split_step(name)) is not None:
                 at.setdefault(split[0], {})[split[1]] = value
         for step in sorted(at):
-            score = 100 * at[step].get(job["objective"], np.nan)
-            merit = -score if is_loss(job["objective"]) else score
-            rows.append({**job, "step": step, "score": score, MERIT: merit, "loss": at[step].get(LOSS, np.nan)})
-    return pd.DataFrame(rows, columns=[*results.columns, *({MERIT} - set(results.columns)), "step", "loss"])
+            score = 100 * at[step].get(job["metric"], np.nan)
+            rows.append({**job, "step": step, "score": score, "loss": at[step].get(LOSS, np.nan)})
+    return with_merit(pd.DataFrame(rows, columns=[*results.columns, "step", "loss"]))
 
 
 def shortfall(results: pd.DataFrame) -> list[str]:

@@ -84,5 +84,5 @@ def test_any_scores_have_an_answer(scores: list[float], has_ranked: bool) -> Non
 
 @pytest.mark.parametrize("maximize", [True, False])
 def test_of_a_metric_of_which_less_is_better_the_rankings_agree_all_the_same(maximize: bool) -> None:
-    search = search_of(SCORES, maximize=maximize, objective="AP" if maximize else "LAMR")
+    search = search_of(SCORES, maximize=maximize, mode="max" if maximize else "min")
     assert "tau 1.00" in STUDY.findings(ranked(search, SCORES, SCORES))[0]
