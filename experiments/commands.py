@@ -35,8 +35,8 @@ def study(
     """Put the papers' claims to the test: carry out studies, or go on with them, and write what came out."""
     from experiments.studies.command import carry_out_studies
 
-    for line in carry_out_studies(names, range(first_seed, first_seed + seeds), root, out, configs or []):
-        print(line)
+    chosen = range(first_seed, first_seed + seeds)
+    carry_out_studies(names, chosen, root, out, configs or [], lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":
