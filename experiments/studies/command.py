@@ -82,15 +82,19 @@ def _missing(place: Place, studies: Sequence[Study], seeds: Sequence[int], finis
     """The runs that can begin or go on by now; what has ended is put among the finished."""
     asked: dict[str, Run] = {}
     for study in studies:
-        while new := [run for run in study.runs(seeds, finished) if run.name not in finished and run.name not in asked]:
-            for run in new:
-                ended = place.finished(run) if _has_origin(run, finished) else None
-                if ended is not None:
-                    finished[run.name] = ended
-                elif asked.get(run.name, run) != run:
-                    raise AssertionError(f"studies ask for different runs of the name {run.name}")
-                else:
-                    asked[run.name] = run
+        is_new = True
+        while is_new:  # what has ended may be what others start from
+            is_new = False
+            for run in study.runs(seeds, finished):
+                known = finished[run.name].run if run.name in finished else asked.get(run.name)
+                assert known in (None, run), f"studies ask for different runs of the name {run.name}"
+                if known is None:
+                    is_new = True
+                    ended = place.finished(run) if _has_origin(run, finished) else None
+                    if ended is None:
+                        asked[run.name] = run
+                    else:
+                        finished[run.name] = ended
     return [run for run in asked.values() if _has_origin(run, finished)]
 
 
