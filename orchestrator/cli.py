@@ -53,13 +53,19 @@ SourceOption = Annotated[
         show_default=False,
     ),
 ]
+JobOption = Annotated[
+    int | None,
+    typer.Option("--job", min=0, help="With --from: a job of that run, in place of its best.", show_default=False),
+]
 ArchitectureOption = Annotated[
     str | None,
     typer.Option(help="An encoding or a name (`spnas arch`), in place of start.architecture.", show_default=False),
 ]
 
 
-def _one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+def one_line_errors(command: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """A command that ends with one line and the right exit code for what goes wrong; see the module."""
+
     @wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         if isinstance(sys.stdout, TextIOWrapper):  # a folder's name may be no text that a terminal takes
@@ -98,22 +104,29 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 @app.command()
-@_one_line_errors
-def search(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+@one_line_errors
+def search(
+    config: ConfigFile,
+    run: RunOption,
+    source: SourceOption = None,
+    job: JobOption = None,
+    overrides: Overrides = None,
+) -> None:
     """Start a search, or go on with it."""
     from orchestrator.carry_out import carry_out
     from orchestrator.commands import run_config
 
-    carry_out(run, lambda folder: run_config(None, folder, config, overrides or [], source=source))
+    carry_out(run, lambda folder: run_config(None, folder, config, overrides or [], source=source, job=job))
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def train(
     config: ConfigFile,
     run: RunOption,
     architecture: ArchitectureOption = None,
     source: SourceOption = None,
+    job: JobOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Train one network in full, by the config's recipe `final`, or go on with that."""
@@ -122,22 +135,30 @@ def train(
 
     carry_out(
         run,
-        lambda folder: run_config("train", folder, config, overrides or [], architecture=architecture, source=source),
+        lambda folder: run_config(
+            "train", folder, config, overrides or [], architecture=architecture, source=source, job=job
+        ),
     )
 
 
 @app.command()
-@_one_line_errors
-def trials(config: ConfigFile, run: RunOption, source: SourceOption = None, overrides: Overrides = None) -> None:
+@one_line_errors
+def trials(
+    config: ConfigFile,
+    run: RunOption,
+    source: SourceOption = None,
+    job: JobOption = None,
+    overrides: Overrides = None,
+) -> None:
     """Train the networks of the config's list `trials`, none judged against another, or go on with them."""
     from orchestrator.carry_out import carry_out
     from orchestrator.commands import run_config
 
-    carry_out(run, lambda folder: run_config("trials", folder, config, overrides or [], source=source))
+    carry_out(run, lambda folder: run_config("trials", folder, config, overrides or [], source=source, job=job))
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def pretrain(
     config: ConfigFile,
     run: RunOption,
@@ -152,7 +173,7 @@ def pretrain(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def evaluate(
     source: Annotated[
         str,
@@ -178,7 +199,7 @@ def evaluate(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def status(
     run: RunAddress,
     last: Annotated[int, typer.Option(min=1, help="How many of the last jobs to list.")] = 20,
@@ -199,7 +220,7 @@ def status(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def report(
     runs: Annotated[
         list[str],
@@ -228,7 +249,7 @@ def report(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def stop(run: RunAddress) -> None:
     """End a run after what is pending; the same search command goes on later."""
     from orchestrator.runs import RunLock, storage_of, stored_config
@@ -245,7 +266,7 @@ def stop(run: RunAddress) -> None:
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def doctor(
     config: Annotated[Path, typer.Argument(help="The YAML file of the search.", show_default=False)],
     run: Annotated[
@@ -272,7 +293,7 @@ def doctor(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def score(
     kind: Annotated[
         Literal["voc", "coco", "ecp", "bdd"],
@@ -302,7 +323,7 @@ def score(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def arch(
     network: Annotated[
         str | None,
@@ -347,7 +368,7 @@ def arch(
 
 
 @app.command()
-@_one_line_errors
+@one_line_errors
 def export(
     source: Annotated[
         str,

@@ -29,6 +29,7 @@ def run_config(
     *,
     architecture: str | None = None,
     source: str | None = None,
+    job: int | None = None,
 ) -> RunConfig:
     """The config of a run that trains.
 
@@ -39,6 +40,7 @@ def run_config(
         overrides: ``key.path=value``.
         architecture: the start's encoding or name, in place of the config's.
         source: a run or file whose network and weights it starts from.
+        job: one of the source's jobs, in place of its best.
 
     Raises:
         UserError: for what the user got wrong.
@@ -46,8 +48,10 @@ def run_config(
     changes: dict[str, Any] = {} if algorithm is None else {"algorithm": algorithm}
     named = {} if architecture is None else _network(architecture)
     changes |= named
+    if source is None and job is not None:
+        raise UserError(f"--job {job}: is a job of the run that --from names; name that, too")
     if source is not None:
-        found = changes_from(source, folder)
+        found = changes_from(source, folder, job)
         encoding = found.get("start.architecture", named.get("start.architecture"))
         if named and encoding != named["start.architecture"]:
             raise UserError(

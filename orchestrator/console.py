@@ -26,7 +26,10 @@ def standing(state: SearchState) -> str:
 
 
 def closing(config: RunConfig, history: History, folder: RunFolder) -> Iterator[Table | str]:
-    """What a run has come to: a search's phases; of one network's training or evaluation every metric."""
+    """What a run has come to: a search's phases; of a list every trial; of one network every metric."""
+    if config.algorithm == "trials":
+        yield trials_table(config, history)
+        return
     if not isinstance(history.algorithm, Single):
         yield summary_table(config, history)
         return
@@ -50,6 +53,27 @@ def summary_table(config: RunConfig, history: History) -> Table:
         row, spent = rows[index], seconds[index + 1]
         table.add_row(name, str(index), row["architecture"], f"{row['gflops']:.4f}", percent(score), f"{spent:.0f}")
     if not history.state.population:
+        table.add_row("nothing finished yet")
+    return table
+
+
+def trials_table(config: RunConfig, history: History) -> Table:
+    """Every trial of a list that has ended, the best with a star."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("job", "encoding", "morphs", "recipe", "replicate", "GFLOPs", config.objective.metric):
+        right = column not in ("encoding", "morphs", "recipe")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    rows = history.trials.rows
+    for row in rows.since(0):
+        if row["role"] != "trial" or row["status"] not in ("completed", "failed"):
+            continue
+        score = percent(row["score"]) if row["status"] == "completed" else "failed"
+        name = f"{row['index']} *" if row["is_best"] else str(row["index"])
+        replicate = row["seed"].split()[-1]
+        recipe = row["recipe"] if row["backbone"] is None else f"{row['recipe']}, pretrained"
+        gflops = f"{row['gflops']:.4f}"
+        table.add_row(name, row["architecture"], row["morphs"], recipe, replicate, gflops, score)
+    if not table.row_count:
         table.add_row("nothing finished yet")
     return table
 

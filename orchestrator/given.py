@@ -36,7 +36,7 @@ OF_MASKS = ("mask_channels", "mask_roi_size")
 """Fields of `DetectorShape` that weights can't do without, and those of masks."""
 
 
-def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
+def changes_from(source: str, folder: RunFolder, job: int | None = None) -> dict[str, Any]:
     """What a config has to say, for a run to start from the best of another or from a file.
 
     A run that is there already and began from the same source keeps what it began with, whatever has become of that.
@@ -44,6 +44,7 @@ def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
     Args:
         source: a run or a file, as a user names it.
         folder: of the run that is to start, or go on.
+        job: one of the source's jobs, in place of its best.
 
     Returns:
         Values by ``key.path``.
@@ -53,18 +54,32 @@ def changes_from(source: str, folder: RunFolder) -> dict[str, Any]:
     """
     if has_begun(folder):
         start = stored_config(folder).start
-        if start.given is not None and start.given.source == address_of(source):
+        if start.given is not None and (start.given.source, start.given.job) == (address_of(source), job):
             return {f"start.{key}": value for key, value in start.model_dump(mode="json", exclude={"training"}).items()}
-    found = read_file(source) if is_file(source) else best_of_run(source)
+    found = _read(source, job)
     if found is None:  # of another program, which names no network: the config does
         return {"start.weights": address_of(source), "start.given": None}
-    return changes_of(found)
+    return changes_of(found, job)
 
 
-def changes_of(source: Source) -> dict[str, Any]:
-    """What a config has to say, for a run to start from this."""
+def _read(source: str, job: int | None) -> Source | None:
+    """What a user has named; None if it is a file of another program.
+
+    Raises:
+        UserError: if there is nothing to start from.
+    """
+    if not is_file(source):
+        return best_of_run(source, job)
+    if job is not None:
+        raise UserError(f"--job {job}: {source} is a file, which has no jobs; leave it out, or name a run")
+    return read_file(source)
+
+
+def changes_of(source: Source, job: int | None = None) -> dict[str, Any]:
+    """What a config has to say, for a run to start from this; `job` is what was asked for in place of a best."""
     given = {
         "source": source.address,
+        "job": job,
         "kind": source.kind,
         "classes": None if source.classes is None else list(source.classes),
         "normalization": source.normalization,
@@ -132,7 +147,7 @@ def put_given(config: RunConfig, folder: RunFolder) -> None:
     given, file = config.start.given, given_file(config)
     if given is None or file is None or file.name in folder.storage.names("weights"):
         return
-    source = read_file(given.source) if is_file(given.source) else best_of_run(given.source)
+    source = _read(given.source, given.job)
     if source is None or hashlib.sha256(source.data).hexdigest() != given.sha256:
         raise UserError(
             f"start.given.source: {given.source} holds other weights by now; begin with them in another folder"

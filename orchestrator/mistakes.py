@@ -90,6 +90,9 @@ def _schemas(model: type[BaseModel], location: tuple[int | str, ...]) -> list[di
 
     found = options(schema)
     for part in location:
+        if isinstance(part, int):  # of a list
+            found = [inner for option in found if "items" in option for inner in options(option["items"])]
+            continue
         tagged = [option for option in found if option.get("properties", {}).get(TAG, {}).get("const") == part]
         named = [option["properties"][part] for option in found if part in option.get("properties", {})]
         found = tagged or [inner for option in named for inner in options(option)]

@@ -15,8 +15,8 @@ import typer
 import yaml
 from markdown.extensions.toc import slugify
 
+from experiments.commands import app
 from experiments.documentation.config_page import config_page, groups
-from orchestrator.cli import app
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
 from orchestrator.trials import COLUMNS
@@ -33,7 +33,12 @@ REASONS = (
     "takes a minute; ",
     "takes hours",
 )
-CHANGES = {"search": {}, "train": {"algorithm": "train"}, "pretrain": {"algorithm": "pretrain"}}
+CHANGES = {
+    "search": {},
+    "train": {"algorithm": "train"},
+    "pretrain": {"algorithm": "pretrain"},
+    "trials": {"algorithm": "trials"},
+}
 """What commands put into a config."""
 
 
@@ -105,7 +110,7 @@ def test_every_config_key_has_a_row_with_its_default() -> None:
         section = section.partition("\n## ")[0]
         rows = re.findall(r"^\| `(\w+)`(?: †)? \| (.+?) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
         assert [row[0] for row in rows] == list(group.model.model_fields), group.title
-    assert {group.path for group in groups()} >= set(RunConfig.model_fields) - {"algorithm", "seed"}
+    assert {group.path for group in groups()} >= set(RunConfig.model_fields) - {"algorithm", "seed", "keep_weights"}
     assert "| `n_stuck` | `20` | whole number ≥ 1 |" in page
     assert "| `num_workers` † | `1` |" in page
     assert "| `cache_dir` † | `null` | text, or `null` |" in page

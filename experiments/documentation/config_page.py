@@ -71,7 +71,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models that a field may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, UnionType, Annotated):
+    elif get_origin(annotation) in (Union, UnionType, Annotated, tuple):
         for part in get_args(annotation):
             yield from _models(part)
 

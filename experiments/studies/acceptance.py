@@ -3,18 +3,35 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from experiments.studies.figures import curves, dots
 from experiments.studies.jobs import jobs
+from experiments.studies.outcomes import by_seed, comparisons, course, metric, outcomes, shortcomings, summary
 from experiments.studies.searches import searches
+from experiments.studies.statistics import spread
 from experiments.studies.study import Run, Runs
+from orchestrator.report.style import new_figure
 
 ARMS = ("paper", "paired-unconfirmed", "paired", "paired-thrice", "control")
+PAIRED = ("paired-unconfirmed", "paired", "paired-thrice")
 
 
 class Acceptance:
     """The paper's rule, and the paired one with no, one and three confirmations."""
 
     name = "acceptance"
+    question = "Which rule of acceptance finds the better network at equal cost?"
+    claim = """SP-NAS, Algorithm 1: whatever scores higher than the best so far is the new best, by one training of
+        three epochs. The paper tries no other rule. This project has one that asks for more proof; is the proof worth
+        its trainings?"""
+    method = """`paper` takes any candidate that is better than the baseline. The paired rule asks it to be better than
+        both the baseline and a control, the baseline's own network trained on with the same seed: `paired-unconfirmed`
+        asks no more, `paired` has the step run again on one further seed beside a control, `paired-thrice` on three,
+        and it has to win on average. Controls and confirmations cost trainings, so these have fewer candidates, 15, 12
+        and 9 for 20, and all come to about as many trainings; the table has what they really came to. `control` is the
+        paper's rule without morphs. All begin with the same start and end with the same full training of what they have
+        found. Smaller than the paper's: coloured shapes of 64 pixels, one round, no reignition, no parallel level."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """A search of each."""
@@ -23,3 +40,43 @@ class Acceptance:
     def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
         """See `jobs`."""
         return jobs(finished[run.name] for run in self.runs(seeds, finished))
+
+    def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Each rule's scores and cost, how many steps it took; the final scores seed by seed."""
+        runs = outcomes(results, ARMS)
+        steps = {arm: spread(of_arm["steps"]) for arm, of_arm in runs.groupby("arm", sort=False)}
+        table = summary(runs)
+        table.insert(2, "accepted steps", table["arm"].map(steps))
+        return {
+            "What each rule came to, mean and deviation of its seeds": table,
+            f"Final {metric(runs)}, seed by seed": by_seed(runs),
+        }
+
+    def findings(self, results: pd.DataFrame) -> list[str]:
+        """The paired rules against the paper's; all against the control; steps and cost."""
+        runs = outcomes(results, ARMS)
+        said = [
+            comparisons(runs, [(arm, "paper") for arm in PAIRED]),
+            comparisons(runs, [(arm, "control") for arm in ARMS if arm != "control"]),
+        ]
+        said.append(
+            f"By the searches' own best {metric(runs)}, which is luckier the less proof is asked for: "
+            + comparisons(runs, [(arm, "paper") for arm in PAIRED], "best")
+        )
+        for arm, of_arm in runs.groupby("arm", sort=False):
+            said.append(
+                f"What `{arm}` has found is {spread(of_arm['steps'])} morphed steps from the start, after "
+                f"{spread(of_arm['trainings'], 0)} trainings."
+            )
+        return said + shortcomings(results, runs, ARMS)
+
+    def draw(self, results: pd.DataFrame) -> Figure:
+        """The best so far over the trainings, and the final scores."""
+        runs, unit = outcomes(results, ARMS), metric(results)
+        figure = new_figure(2.6)
+        left, right = figure.subplots(1, 2)
+        over = course(results, ARMS, "trainings").rename(columns={"best": f"own best {unit}"})
+        curves(left, over, "trainings", f"own best {unit}")
+        dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
+        right.set_xticks(right.get_xticks(), [arm.replace("-", "\n") for arm in dict.fromkeys(runs["arm"])])
+        return figure

@@ -4,10 +4,15 @@ Invariant: whatever interrupts it, the same command goes on; a run that has ende
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from experiments.studies.catalogue import STUDIES
+from experiments.studies.pages import write_pages
+from experiments.studies.records import provenance, write_record
 from experiments.studies.side_by_side import Place, carry_out_all
-from experiments.studies.study import Finished, Run, Study
+from experiments.studies.study import CONFIGS, Finished, Run, Study
+from models.wording import brief
 from orchestrator.environment import check_environment
 from orchestrator.errors import UserError
 
@@ -61,3 +66,53 @@ def _missing(place: Place, studies: Sequence[Study], seeds: Sequence[int], finis
 
 def _has_origin(run: Run, finished: Mapping[str, Finished]) -> bool:
     return run.origin is None or run.origin[0] in finished
+
+
+def carry_out_studies(
+    names: Sequence[str], seeds: Sequence[int], root: str, out: Path, configs: Sequence[str]
+) -> list[str]:
+    """Carry out studies, or go on with them, and write what came out.
+
+    Args:
+        names: of studies, or ``all``.
+        seeds: of their searches.
+        root: where their runs are.
+        out: a folder for records, figures and pages.
+        configs: ``DATA=FILE``, in place of the studies' own.
+
+    Returns:
+        Lines for who asked: the answers, and where they are.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C.
+        RunStopped: if a run can't go on by itself.
+        UserError: for what the user got wrong.
+    """
+    studies = chosen(names)
+    place = Place(root, _by_data(configs))
+    finished = bring_to_their_ends(place, studies, seeds)
+    lines = []
+    for study in studies:
+        results = study.results(seeds, finished)
+        runs = [finished[run.name] for run in study.runs(seeds, finished)]
+        command = f"spnas study {study.name} --seeds {len(seeds)}" + (f" --first-seed {seeds[0]}" if seeds[0] else "")
+        write_record(
+            out / f"{study.name}.parquet", results, provenance(study.name, command, seeds, runs, datetime.now(UTC))
+        )
+        lines += [study.question, *(f"  {finding}" for finding in study.findings(results))]
+    write_pages(out, STUDIES.values())
+    return [*lines, f"{out}: records, figures and pages"]
+
+
+def _by_data(configs: Sequence[str]) -> dict[str, Path]:
+    """Config files by the data set that they stand for."""
+    known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    named = {}
+    for text in configs:
+        data, equals, path = text.partition("=")
+        if not equals or data not in known:
+            raise UserError(
+                f"--config {brief(text)}: is not of the form DATA=FILE, DATA being one of {', '.join(known)}"
+            )
+        named[data] = Path(path)
+    return named

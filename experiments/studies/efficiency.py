@@ -3,21 +3,52 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from experiments.studies.figures import curves, dots
 from experiments.studies.jobs import jobs
+from experiments.studies.outcomes import (
+    by_seed,
+    comparisons,
+    course,
+    gain,
+    metric,
+    outcomes,
+    plus_minus,
+    shortcomings,
+    summary,
+)
 from experiments.studies.random_networks import random_networks
 from experiments.studies.searches import START_EPOCHS, full_training, search, searches, start, trials
+from experiments.studies.statistics import spread
 from experiments.studies.study import Finished, Run, Runs
 from models.architecture import Architecture
+from orchestrator.report.style import new_figure
 
 ARMS = ("paper", "paired", "control", "fresh")
 RANDOM = ("random-many", "random-long")
+GIVEN = ("paper", "paired", "control")
+"""Arms that begin with the weights of the start."""
 
 
 class Efficiency:
     """Searches beside random networks: as many of them, and as few as can be trained for long at the same cost."""
 
     name = "efficiency"
+    question = "Does a search find better networks than random search at equal cost?"
+    claim = """SP-NAS, Table 9, on VOC: 10 random networks with as many blocks and stages as SPNet, each pretrained on
+        ImageNet and trained, take 76 GPU days and come to 76.4 AP50 on average, 80.3 at best; SP-NAS looks at 500
+        networks in 26 GPU days and comes to 83.5. So the two are not of equal cost, and each is one run."""
+    method = """`paper` is Algorithm 1 with 20 candidates, `fresh` the same with fresh weights in place of inherited
+        ones, `paired` has this project's rule of acceptance, and `control` no morphs at all. `random-many` trains as
+        many random networks, with the blocks, stages and doublings of what `paper` has found, as `paper` has trained,
+        each from scratch by the same fast scheme; `random-long` trains as few of them as can be trained for 30 epochs
+        with as many epochs in all. What each comes to gets the same full training of 10 epochs, on from the weights it
+        has: so `final` is what a search has to show, weights included, and `paper`, `paired` and `control` have the
+        start's 30 epochs beside their own cost, as the paper's have ImageNet's weights. `from scratch` is the worth of
+        the network alone: each that was found, trained from scratch for 30 epochs with one and the same seed. Minutes
+        are of trainings that share a machine's cores. Smaller than the paper's: coloured shapes, no reignition, no
+        parallel level, no pretraining of random networks."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Searches; random networks of the size of the paper's find; and all that is found, trained from scratch."""
@@ -38,6 +69,92 @@ class Efficiency:
     def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
         """See `jobs`."""
         return jobs(finished[run.name] for run in self.runs(seeds, finished))
+
+    def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """The paper's table: scores beside their cost; then the networks' own worth, and scores seed by seed."""
+        runs = found(results)
+        worth = [
+            {
+                "arm": arm,
+                "from scratch": spread(of_arm["scratch"]),
+                "from scratch, over control": ""
+                if arm == "control"
+                else plus_minus(gain(runs, str(arm), "control", "scratch")),
+                "mean of the networks looked at": spread(of_arm["mean"]),
+                "best of them": spread(of_arm["best"]),
+                "epochs behind the final weights": spread(of_arm["depth"], 0),
+                "GFLOPs": spread(of_arm["gflops"], 4),
+            }
+            for arm, of_arm in runs.groupby("arm", sort=False)
+        ]
+        return {
+            "Table 9: what each came to and what it cost, mean and deviation of the seeds": summary(runs),
+            "What was found": pd.DataFrame(worth),
+            f"Final {metric(runs)}, seed by seed": by_seed(runs),
+            f"{metric(runs)} from scratch, seed by seed": by_seed(runs, "scratch"),
+        }
+
+    def findings(self, results: pd.DataFrame) -> list[str]:
+        """The search against the control and random search; what inheriting does; the networks alone; the cost."""
+        runs = found(results)
+        unit = metric(runs)
+        others = [("paper", arm) for arm in (*RANDOM, "fresh")]
+        by_control = [(arm, "control") for arm in (*ARMS, *RANDOM) if arm not in ("paper", "control")]
+        said = [
+            comparisons(runs, [("paper", "control"), *others]),
+            comparisons(runs, [("paired", arm) for arm in ("control", *RANDOM, "fresh")]),
+            "The networks alone, without the weights that the search has given them: "
+            + comparisons(runs, [("paper", "control"), *others], "scratch", f"{unit} from scratch"),
+            f"All others against the control: {comparisons(runs, by_control)}",
+        ]
+        for arm, of_arm in runs.groupby("arm", sort=False):
+            given = f", beside the {spread(of_arm['given'], 0)} epochs of the start" if arm in GIVEN else ""
+            said.append(
+                f"`{arm}` took {spread(of_arm['trainings'], 0)} trainings, {spread(of_arm['epochs'], 0)} epochs and "
+                f"{spread(of_arm['seconds'] / 60)} minutes{given}; the networks it looked at have "
+                f"{spread(of_arm['mean'])} {unit} on average, {spread(of_arm['best'])} at best, and "
+                f"{spread(of_arm['depth'], 0)} epochs are behind its final weights."
+            )
+        return said + shortcomings(results, runs, (*ARMS, *RANDOM))
+
+    def draw(self, results: pd.DataFrame) -> Figure:
+        """The best so far over the epochs; final scores; scores of the same networks from scratch."""
+        runs, unit = found(results), metric(results)
+        label = f"own best {unit}"
+        figure = new_figure(4.6)
+        axes = figure.subplot_mosaic([["course", "course"], ["final", "scratch"]])
+        over = course(results, (*ARMS, *RANDOM), "epochs").rename(columns={"best": label})
+        curves(axes["course"], over, "epochs", label)
+        for column, title in (("final", f"final {unit}"), ("scratch", f"{unit} from scratch")):
+            dots(axes[column], runs.rename(columns={column: title}), title)
+            axes[column].set_xticks(
+                axes[column].get_xticks(), [arm.replace("-", "\n") for arm in dict.fromkeys(runs["arm"])]
+            )
+        return figure
+
+
+def found(results: pd.DataFrame) -> pd.DataFrame:
+    """See `outcomes`; beside these ``scratch``, the score of the architecture trained from scratch, and ``given``.
+
+    The latter are the epochs of the start for those that begin with its weights, else 0; they are in ``depth``, too.
+    Multiply-adds are told in those of the start.
+    """
+    runs = outcomes(results, (*ARMS, *RANDOM))
+    scratch = _first(results[results["arm"] == "from-scratch"], ["seed", "architecture"], "score")
+    starts = results[results["arm"] == "start"]
+    epochs, gflops = _first(starts, ["seed"], "epochs"), _first(starts, ["seed"], "gflops")
+    given = runs["seed"].map(epochs).where(runs["arm"].isin(GIVEN), 0.0)
+    return runs.assign(
+        scratch=[scratch.get(key, float("nan")) for key in zip(runs["seed"], runs["architecture"], strict=True)],
+        given=given,
+        depth=runs["depth"] + given,
+        growth=runs["gflops"] / runs["seed"].map(gflops),
+    )
+
+
+def _first(rows: pd.DataFrame, keys: list[str], column: str) -> "dict[object, float]":
+    """What completed jobs have in a column, by key."""
+    return rows[rows["status"] == "completed"].groupby(keys[0] if len(keys) == 1 else keys)[column].first().to_dict()
 
 
 def _random_searches(found: Finished, seed: int) -> list[Run]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,11 +53,12 @@ def dots(axes: Axes, results: pd.DataFrame, y: str) -> None:
     arms = list(_arms(results))
     place = {name: number for number, (name, *_) in enumerate(arms)}
     for _, rows in results.groupby(SEED):
-        axes.plot(rows[ARM].map(place), rows[y], color=LIGHT, linewidth=0.6, zorder=1)
+        joined = rows.assign(place=rows[ARM].map(place)).sort_values("place")
+        axes.plot(joined["place"], joined[y], color=LIGHT, linewidth=0.6, zorder=1)
     for name, colour, mark, rows in arms:
         axes.scatter([place[name]] * len(rows), rows[y], s=16, color=colour, marker=mark, linewidths=0, zorder=2)
         axes.hlines(rows[y].mean(), place[name] - 0.25, place[name] + 0.25, color=BLACK, linewidth=1.2, zorder=3)
-    axes.set_xticks(range(len(arms)), list(place))
+    axes.set_xticks(range(len(arms)), [name.replace("-", "-\n") for name in place])
     axes.set_xlim(-0.5, len(arms) - 0.5)
     axes.set_ylabel(y)
 
@@ -95,6 +97,15 @@ def points(axes: Axes, results: pd.DataFrame, x: str, y: str) -> None:
     _label(axes, x, y)
 
 
+def legend(figure: Figure) -> None:
+    """Name the arms below the figure, each once, however many of its axes show it."""
+    named: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    figure.legend(handles=list(named.values()), labels=list(named), loc="outside lower center", ncols=4)
+
+
 def svg(figure: Figure) -> bytes:
     """A figure as the bytes of its file, with neither date nor chance in them."""
     data = io.BytesIO()
@@ -113,5 +124,3 @@ def _arms(results: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    if len(axes.get_legend_handles_labels()[1]) > 1:
-        axes.legend()

@@ -56,7 +56,7 @@ def outcomes(results: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 def _outcome(rows: pd.DataFrame, full: pd.DataFrame | None) -> dict[str, object]:
     searched = rows[rows["role"] != "final"]
     completed = searched[(searched["status"] == "completed") & (searched["role"] != "pretrain")]
-    first, sign = rows.iloc[0], _sign(rows)
+    first, sign = rows.iloc[0], sign_of(rows)
     final = (rows if full is None else full).query("role == 'final' and status == 'completed'")
     found = best_row(searched, sign) if final.empty else final.iloc[0]
     ancestors = list(_lineage(rows, rows.iloc[0] if found is None else found))
@@ -102,7 +102,8 @@ def _lineage(rows: pd.DataFrame, job: pd.Series) -> Iterator[pd.Series]:
         yield job
 
 
-def _sign(rows: pd.DataFrame) -> int:
+def sign_of(rows: pd.DataFrame) -> int:
+    """1 if more of the objective is better, else -1."""
     return 1 if rows["mode"].iloc[0] == "max" else -1
 
 
@@ -142,6 +143,12 @@ def compared(runs: pd.DataFrame, arm: str, than: str, column: str = "final", wha
         what: it is of, such as ``final AP``; by default the column with the metric.
     """
     return worded(gain(runs, arm, than, column), arm, than, what or f"{column} {metric(runs)}")
+
+
+def comparisons(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], column: str = "final", what: str = "") -> str:
+    """A sentence of `compared` for each pair of arms that have runs; the first pair's in any case."""
+    there = [pair for pair in pairs if set(pair) <= set(runs["arm"])]
+    return " ".join(compared(runs, *pair, column, what) for pair in there or pairs[:1])
 
 
 def worded(difference: Paired, arm: str, than: str, what: str) -> str:

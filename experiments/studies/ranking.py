@@ -13,7 +13,7 @@ from experiments.studies.statistics import Correlation, partial_tau, tau
 from experiments.studies.study import Finished, Run, Runs
 from orchestrator.report.style import GREY, RED, new_figure
 
-FULL_EPOCHS = 20
+FULL_EPOCHS = 16
 
 INHERITED, PRETRAINED, FULL, FAST = "inherited", "pretrained", "full", "fast"
 WAYS = {

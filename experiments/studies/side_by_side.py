@@ -33,9 +33,6 @@ from workers.run_folder import RunFolder
 
 Tell = Callable[[str], None]
 
-CPUS_OF_A_TRIAL = 0.01
-"""The process of a driver waits nearly all of its time; zero would have Tune start them all at once."""
-
 
 class Place:
     """Where the runs of studies are, and by which configs they go."""
@@ -60,8 +57,13 @@ class Place:
             changes["algorithm"] = run.command
         if run.origin is not None:
             name, job = run.origin
-            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), *([] if job is None else [job]))
-        return load_config(self.configs.get(run.data, CONFIGS / f"{run.data}.yaml"), (), changes)
+            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
+        path = self.configs.get(run.config, CONFIGS / f"{run.config}.yaml")
+        config = load_config(path, (), changes)
+        if run.candidates == 1 or config.serial.max_candidates is None:
+            return config
+        fewer = max(1, round(run.candidates * config.serial.max_candidates))
+        return load_config(path, (), changes | {"serial.max_candidates": fewer})
 
     def finished(self, run: Run) -> Finished | None:
         """What a run has come to, None if it has not come to its end.
@@ -85,7 +87,7 @@ class Place:
         changed = differences(config, self.config(run))
         if fixed := [key for key in changed if not may_change(key)]:
             raise UserError(
-                f"run {folder.address}: was made with another {fixed[0]}, {brief(changed[fixed[0]][0])}, than the study "
+                f"run {folder.address}: was made with {fixed[0]} {brief(changed[fixed[0]][0])}, but the study "
                 f"asks for, {brief(changed[fixed[0]][1])}; name another --root, or remove that folder"
             )
         trials = history.trials.to_frame()
@@ -140,13 +142,16 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
     by_name = {run.name: run for run in runs}
 
     def bring_to_its_end(trial: dict[str, str]) -> None:
-        reason = carry_out(place, by_name[trial["run"]], print)
-        tune.report({"reason": reason})
+        try:
+            tune.report({"reason": carry_out(place, by_name[trial["run"]], print)})
+        except (OSError, RunStopped, UserError) as error:
+            tune.report({"reason": one_line(str(error)), "stopped": True})
 
     def resources(trial: dict[str, str]) -> tune.PlacementGroupFactory:
         fleet = configs[trial["run"]].fleet
         worker = {"CPU": float(fleet.cpus_per_worker), "GPU": float(fleet.gpus_per_worker)}
-        return tune.PlacementGroupFactory([{"CPU": CPUS_OF_A_TRIAL}, *([worker] * fleet.num_workers)])
+        # The driver's own process waits nearly all of its time.
+        return tune.PlacementGroupFactory([{}, *([worker] * fleet.num_workers)])
 
     connect(FleetConfig(num_workers=os.cpu_count() or 1))
     watcher = _Watcher(len(runs), tell)
@@ -171,13 +176,18 @@ class _Watcher(tune.Callback):
         self._total, self._tell, self._ended = total, tell, 0
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """One has come to its end."""
-        self._end(trial, str(trial.last_result.get("reason")))
+        """One has come to its end, or stopped."""
+        reason = str(trial.last_result.get("reason"))
+        if trial.last_result.get("stopped"):
+            self._stop(trial, reason)
+        else:
+            self._end(trial, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """One has not."""
-        error = trial.get_error()
-        reason = one_line(str(getattr(error, "cause", error) or error))
+        """The process of one has died, or there is a mistake of ours."""
+        self._stop(trial, one_line(str(trial.get_error() or "its process has died")))
+
+    def _stop(self, trial: Trial, reason: str) -> None:
         self.failed[trial.config["run"]] = reason
         self._end(trial, f"stopped: {reason}")
 

@@ -23,18 +23,22 @@ class Run:
     """A run that a study needs.
 
     Attributes:
-        data: which of the studies' configs it goes by, such as ``shapes``.
+        data: the data set; scores on one are comparable.
+        config: which of the studies' configs it goes by, such as ``shapes``.
         arm: what sets it apart from the others of this data, such as ``paper``.
         seed: the arms of one seed are compared with each other.
+        candidates: the share of the config's `serial.max_candidates` that the search has.
         command: what it does, as the commands of `spnas` are called.
         changes: values by ``key.path``, beside the seed.
         origin: the run whose weights it starts from, by its name, and the job, None for its best.
     """
 
     data: str
+    config: str
     arm: str
     seed: int
     changes: Mapping[str, Any] = field(default_factory=dict)
+    candidates: float = 1.0
     command: Command = "search"
     origin: tuple[str, int | None] | None = None
 

@@ -52,13 +52,14 @@ def trajectory(story: Story) -> Figure:
     figure = new_figure(2.7)
     axes = figure.subplots()
     scored = [trial for trial in story.trials if trial.score is not None and trial.role != "final"]
-    candidates = [trial for trial in scored if trial.role == "candidate"]
-    others = [trial for trial in scored if trial.role != "candidate"]
+    of_interest = "trial" if story.facts.algorithm == "trials" else "candidate"
+    candidates = [trial for trial in scored if trial.role == of_interest]
+    others = [trial for trial in scored if trial.role != of_interest]
     size = 9 if len(scored) < LONG_SEARCH else 2
-    if len(candidates) < LONG_SEARCH:
+    if len(candidates) < LONG_SEARCH and of_interest == "candidate":
         axes.plot(*_series(candidates), color=SKY, linewidth=0.5, zorder=1)
     dense = len(scored) > RASTER_FROM
-    axes.scatter(*_series(candidates), s=size, color=SKY, linewidths=0, zorder=2, rasterized=dense, label="candidate")
+    axes.scatter(*_series(candidates), s=size, color=SKY, linewidths=0, zorder=2, rasterized=dense, label=of_interest)
     if others:
         axes.scatter(
             *_series(others),

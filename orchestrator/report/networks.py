@@ -114,7 +114,7 @@ def drawn(name: str, chain: Sequence[Judged], start: Job, size: Size) -> Network
     """
     job = chain[-1].job
     spec = job.spec
-    if isinstance(spec, NetworkSpec) and (chain[0].job.index != start.index or job.role == "trial"):
+    if isinstance(spec, NetworkSpec) and chain[0].job.index != start.index:
         start = job  # it has not come from the start's blocks
     cost = network_cost(spec, *size)
     heads: tuple[Head, ...] = ()

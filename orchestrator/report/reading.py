@@ -263,8 +263,10 @@ class _Telling:
             )
 
     def _networks(self, jobs: list[Job], phases: tuple[PhaseSpan, ...]) -> Iterator[Network]:
-        start = next((job for job in jobs if job.role in ("start", "trial")), jobs[0])
         best = self.history.state.best_overall
+        start = next((job for job in jobs if job.role == "start"), jobs[0])
+        if self.config.algorithm == "trials" and best is not None:
+            start = jobs[best.index]  # they have nothing to do with each other
         size = self.config.image_size
         names = {start.index: "start" if self.config.algorithm in SEARCHES else "network"}
         # An evolution's generations are many; its best stands for them.

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config, parse_config, read_config
 from orchestrator.errors import MAX_LINES, UserError
+from orchestrator.search.settings import TrialSettings
 from orchestrator.yaml_text import MAX_BYTES, read_yaml
 from tests.fuzz.answers import FEW, MANY, answer, check_message, refusal
 from tests.orchestrator.test_config import SMALLEST
@@ -35,6 +36,7 @@ odd_texts = st.text(max_size=20) | st.sampled_from(
     ]
 )
 odd_numbers = st.integers() | st.floats() | st.sampled_from([0, -1, True, 2**63, 10**99, -(10**99), 1e308])
+ENCODINGS = st.sampled_from(["BB(1,1)", "resnet18", "MS(BB,4;1,2,0.5;4,4,8,8,8)", "swap(0)", "new_stage()", "final"])
 odd_values = st.recursive(
     st.none() | st.booleans() | odd_numbers | odd_texts | st.binary(max_size=5) | st.dates() | st.datetimes(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_texts, inner, max_size=3),
@@ -80,6 +82,19 @@ def test_a_config_with_odd_values_is_one_or_refused(changes: dict[tuple[str, ...
             inner = inner[key]
         inner[last] = value
     config = answer(lambda: parse_config(values, "odd.yaml"), UserError)
+    if config is not None:
+        check_config(config)
+
+
+@FEW
+@given(
+    st.lists(st.dictionaries(st.sampled_from(list(TrialSettings.model_fields)), odd_values | ENCODINGS), max_size=2),
+)
+@example([{"morphs": "expand(0) " * 100_000}])
+@example([{"morphs": "swap(999999999)"}])
+@example([{"architecture": "x", "morphs": ""}])
+def test_a_list_of_odd_trials_is_one_or_refused(trials: list[dict[str, Any]]) -> None:
+    config = answer(lambda: parse_config(SMALLEST | {"algorithm": "trials", "trials": trials}, "odd.yaml"), UserError)
     if config is not None:
         check_config(config)
 

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(open_storage(tmp_path / "run"))
 
 
-def training(tmp_path: Path, config: Path, *overrides: str, **more: str | None) -> RunConfig:
+def training(tmp_path: Path, config: Path, *overrides: str, **more: Any) -> RunConfig:
     return run_config("train", folder(tmp_path), config, overrides, **more)
 
 
@@ -94,6 +94,30 @@ def test_a_run_that_has_begun_goes_on_without_its_source(tmp_path: Path, config:
     put_given(again, folder(tmp_path))
     with pytest.raises(UserError, match="is not a run's folder"):
         training(tmp_path, config, source=str(tmp_path / "other"))
+
+
+def test_a_job_of_a_run_is_taken_in_place_of_its_best_and_its_run_goes_on_with_the_same_command(
+    tmp_path: Path, config: Path, source: Path
+) -> None:
+    settings = training(tmp_path, config, source=str(source), job=0)
+    assert settings.start.given is not None and settings.start.given.job == 0
+    open_run(settings, folder(tmp_path).storage)
+    put_given(settings, folder(tmp_path))
+    shutil.rmtree(source)
+    assert training(tmp_path, config, source=str(source), job=0) == settings
+    with pytest.raises(UserError, match="is not a run's folder"):
+        training(tmp_path, config, source=str(source))  # its best is asked for now
+
+
+def test_a_job_that_can_not_be_had_is_refused_in_one_line(tmp_path: Path, config: Path, source: Path) -> None:
+    (tmp_path / "one.safetensors").write_bytes(blob())
+    begin = ("train", config, "--run", tmp_path / "run", "--job", "7")
+    assert refused(*begin) == "--job 7: is a job of the run that --from names; name that, too\n"
+    file = tmp_path / "one.safetensors"
+    expected = f"--job 7: {file} is a file, which has no jobs; leave it out, or name a run\n"
+    assert refused(*begin, "--from", file) == expected
+    assert "job 7 has never been; jobs with weights: 0" in refused(*begin, "--from", source)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_was_cut_off_before_it_was_given_its_weights_gets_those_or_none(

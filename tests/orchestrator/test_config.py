@@ -102,7 +102,7 @@ def test_an_unknown_key_is_answered_with_a_known_one(changes: dict[str, Any], li
         ({"data": {"root": "x"}}, "data.format: missing; use one of bdd, coco, ecp, shapes, voc"),
         (
             {"algorithm": "spans"},
-            "algorithm: 'spans': input should be 'spnas', 'msnas', 'random', 'train', 'evaluate' or 'pretrain'",
+            "algorithm: 'spans': input should be 'spnas', 'msnas', 'random', 'train', 'evaluate', 'pretrain' or 'tri",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import bars, curves, dots, points
+from experiments.studies.figures import bars, curves, dots, legend, points
 from experiments.studies.records import Provenance
 from experiments.studies.statistics import paired, spread
 from experiments.studies.study import Run, Runs
@@ -52,6 +52,7 @@ class MadeUp:
         dots(by_arm, results[results["step"] == 1], "AP")
         bars(by_step, results, "step", "AP")
         points(each, results, "step", "AP")
+        legend(figure)
         return figure
 
 

@@ -71,7 +71,9 @@ def test_a_figure_is_the_same_bytes_again_without_a_date() -> None:
 
 def test_figures_show_means_and_deviations() -> None:
     with style():
-        over, by_arm, by_step, each = MadeUp().draw(RESULTS).axes
+        figure = MadeUp().draw(RESULTS)
+    over, by_arm, by_step, each = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "search"]
     thick = [line for line in over.lines if line.get_linewidth() > 1]
     assert [list(line.get_ydata()) for line in thick] == [[1, 2], [11, 12]]
     band = over.collections[0].get_paths()[0].get_extents()

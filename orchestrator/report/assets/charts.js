@@ -16,7 +16,7 @@ const KINDS = [
 function kindOf(row) {
   const role = text(trials.role, row);
   if (trials.is_baseline[row] && role !== "start" && role !== "refresh") return 1;
-  if (role === "candidate") return 0;
+  if (role === "candidate" || role === "trial") return 0;
   return role === "control" || role === "confirmation" ? 2 : 3;
 }
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.journal import Journal
+from orchestrator.report.page import report_page
 from orchestrator.report.reading import read_story
 from orchestrator.report.story import Story
 from orchestrator.runs import RunLock, stored_config
@@ -119,6 +120,29 @@ def test_the_pretraining_of_a_start_is_no_reignition(tmp_path: Path) -> None:
     assert story.trials[0].role == "pretrain"
     assert [story.trials[each.pretrain].index > 1 for each in story.reignitions] == [True]
     assert story.networks[0].index == 1
+
+
+def test_a_list_of_trials_has_a_page_with_the_best_of_them(tmp_path: Path) -> None:
+    trials = [{"architecture": "BNB(1,1)", "pretrain": True}, {"architecture": "BNB(1,d1)"}, {}]
+    made_up_run(tmp_path / "run", search_config(algorithm="trials", trials=trials, parallel=None))
+    story = read_story(str(tmp_path / "run"), NOW)
+    assert [trial.role for trial in story.trials] == ["pretrain", "trial", "trial", "trial"]
+    assert [span.name for span in story.phases] == ["trials"] and not story.reignitions
+    (network,) = story.networks
+    best = next(trial for trial in story.trials if trial.is_best)
+    assert (network.index, network.architecture) == (best.index, best.architecture)
+    assert all(block.change == "" for block in network.blocks)
+    assert [step.index for step in story.lineage] == [best.index]
+    assert "spnas trials config.yaml" in report_page(story)
+
+
+def test_a_best_that_inherited_nothing_has_no_ancestors_and_no_changed_blocks(tmp_path: Path) -> None:
+    serial = {"inherit": False, "reignite": False, "num_rounds": 1, "n_stuck": 8, "in_flight": 4}
+    made_up_run(tmp_path / "run", search_config(serial=serial, parallel=None, final=None))
+    story = read_story(str(tmp_path / "run"), NOW)
+    (step,) = story.lineage
+    assert (step.role, step.morphs) == ("candidate", ())
+    assert {block.change for network in story.networks for block in network.blocks} == {""}
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from models.architecture import NetworkSpec
 from models.morphism import Expand, Swap
 from orchestrator.config import RunConfig
 from orchestrator.config_files import parse_config
+from orchestrator.errors import UserError
 from orchestrator.given import origins, start_weights_of
 from orchestrator.history import History
 from orchestrator.search.protocol import Job, live_weights
@@ -108,6 +109,74 @@ def test_the_bests_weights_are_kept_and_a_pretrainings_as_long_as_a_trial_needs_
     driver.finish(0.1, 0.1, 0.1, 0.1)
     assert live_weights(driver.state) == {2}
     assert live_weights(driver.state, keep_all=True) == set(range(2, 8))
+
+
+@pytest.mark.parametrize(
+    ("trials", "start", "line"),
+    [
+        ([], {}, "trials: missing, but they are what spnas trials trains; give a list of them"),
+        ([{"architectur": "BB(1,1)"}], {}, "trials.0.architectur: unknown key; did you mean architecture?"),
+        (
+            [{}, {"architecture": "BB(1,x)"}],
+            {},
+            "trials.1.architecture: architecture 'BB(1,x)', position 5: expected a",
+        ),
+        (
+            [{"architecture": "MS(BB,4;1,2,0.5;4,4,8,8,8)"}],
+            {},
+            "trials.0.architecture: MS(BB,4;1,2,0.5;4,4,8,8,8) is a",
+        ),
+        (
+            [{"architecture": "BB(1,1,1,1,1)"}],
+            {},
+            "trials.0: BB(1,1,1,1,1) has 5 stages; the pyramid is built for serial",
+        ),
+        ([{}, {"morphs": "swop(1)"}], {}, "trials.1.morphs: morph: 'swop(1)' is none of swap(N), expand(N)"),
+        ([{"morphs": "swap(0)"}], {}, "trials.0.morphs: morph: swap(0) is not legal on BB(1,1,1)"),
+        ([{"morphs": ""}], {"given": None}, "trials.0.morphs: there are no weights to morph; name a run or a"),
+        ([{"morphs": ""}], {"given": GIVEN | {"kind": "backbone"}}, "trials.0.morphs: there are no weights to morph"),
+        (
+            [{"morphs": "", "architecture": "BB(1,1)"}],
+            {},
+            "trials.0: morphs are of the start, not of an architecture",
+        ),
+        ([{"pretrain": True}], {}, "trials.0: pretrain true is for an architecture; give that, or leave pretrain out"),
+        ([{}], {"given": None, "weights": "pretrain"}, "start.weights: 'pretrain' is not for trials; give those that"),
+    ],
+)
+def test_a_trial_that_can_not_be_made_is_refused_in_one_line(
+    trials: list[dict[str, Any]], start: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        trials_config(*trials, **start)
+    assert str(caught.value).startswith(f"config test: {line}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "trial", "line"),
+    [
+        (
+            "final",
+            {"recipe": "final"},
+            "final: missing, but trials.0.recipe is final; give it, such as final.epochs=24",
+        ),
+        (
+            "reignition",
+            PRETRAINED,
+            "reignition: missing, but trials.0.pretrain is true; give reignition.data, or leave",
+        ),
+    ],
+)
+def test_a_recipe_that_the_config_lacks_is_named(key: str, trial: dict[str, Any], line: str) -> None:
+    values = TINY | {"algorithm": "trials", "trials": [trial], key: None}
+    with pytest.raises(UserError, match=line):
+        parse_config(values, "test")
+
+
+def test_trials_need_no_reignition_unless_one_is_pretrained() -> None:
+    config = parse_config(TINY | {"algorithm": "trials", "trials": [FRESH], "reignition": None}, "test")
+    assert config.data_keys == ("data",)
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
