@@ -189,8 +189,9 @@ def _regaining(rows: pd.DataFrame, kind: str) -> str:
     """How soon a kind is as good as the start was, and as the start is that trains on."""
     back, level = (_soon(rows[column].median()) for column in ("regained", "level"))
     return (
-        f"{kind}: as good as the start was {back}, and within {CLOSE:.0f} point of the start that trains on {level} "
-        f"(medians of {len(rows)}); in the end {_share(rows['ever'])} % have been as good as the start was."
+        f"{kind}: the accuracy that the start had is reached {back}, that of the start that trains on, but for "
+        f"{CLOSE:.0f} point, {level} (medians of {len(rows)}); by the end {_share(rows['ever'])} % have reached the "
+        "former."
     )
 
 
@@ -207,7 +208,7 @@ def _dip(course: pd.DataFrame, unit: str) -> list[str]:
 
 
 def _soon(step: float) -> str:
-    return f"from step {step:.0f} on" if np.isfinite(step) else "not while it was measured"
+    return f"at step {step:.0f}" if np.isfinite(step) else "at no measured step"
 
 
 def _share(which: pd.Series) -> str:
