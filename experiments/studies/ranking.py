@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -82,7 +83,9 @@ class Ranking:
                 for one, other in PAIRS
             ]
         )
-        shown = found.rename(columns={name: f"{metric(results)} {way}" for name, way in WAYS.items()})
+        shown = found.assign(accepted=np.where(found["accepted"], "yes", "")).rename(
+            columns={name: f"{metric(results)} {way}" for name, way in WAYS.items()}
+        )
         return {
             "How far two rankings agree (Kendall's tau; 1: the same, 0: nothing in common)": taus,
             "The networks, in the order of the search": shown.rename(columns={BEHIND: "fast trainings behind it"}),
