@@ -15,8 +15,8 @@ import typer
 import yaml
 from markdown.extensions.toc import slugify
 
+from experiments.commands import app
 from experiments.documentation.config_page import config_page, groups
-from orchestrator.cli import app
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
 from orchestrator.trials import COLUMNS

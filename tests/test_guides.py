@@ -24,7 +24,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from experiments.commands import app
 from tests.conftest import REPOSITORY
 from tests.pages import BLOCKS, COMMANDS, Block
 from tests.small_data import write_coco, write_image, write_json, write_voc

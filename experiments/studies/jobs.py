@@ -19,6 +19,7 @@ COLUMNS = {
     "round": "",
     "architecture": "",
     "parent": "",
+    "backbone": "",
     "morphs": "",
     "replicate": "the last number of the training's seed",
     "recipe": "",

@@ -21,15 +21,13 @@ from experiments.studies.outcomes import (
     summary,
     worded,
 )
-from experiments.studies.searches import STARTS, search, searches
+from experiments.studies.searches import searches
 from experiments.studies.statistics import Paired, paired, spread
 from experiments.studies.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 ARMS = ("reignited", "not-reignited")
 CONTROL = "control"
-DATA = "shapes-phases"
-"""The config of the searches with phases."""
 STEPS = ("start", "serial round 1", "reignition 1", "serial round 2", "reignition 2", "parallel")
 PHASES = ("start", "serial round 1", "serial round 2", "parallel")
 """The rows of the paper's table."""
@@ -55,12 +53,11 @@ class Phases:
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Both searches of each seed; the control is other studies' as well."""
-        return [*searches(DATA, ARMS, seeds), *(search(STARTS[DATA], CONTROL, seed) for seed in seeds)]
+        return searches("shapes", (*ARMS, CONTROL), seeds)
 
     def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`; all under the name of the control's data set, whose images they have."""
-        found = jobs(finished[run.name] for run in self.runs(seeds, finished))
-        return found.assign(data=found["data"].replace(STARTS))
+        """See `jobs`."""
+        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The paper's table for each arm; then scores and cost, and the final scores seed by seed."""

@@ -13,31 +13,34 @@ from experiments.studies.study import Run
 START_EPOCHS = 30
 """Of a start; afterwards three more gain it little."""
 
+_PAPER = {"serial.acceptance": "paper", "serial.pace": None}
+_PAIRED = {"serial.acceptance": "paired", "serial.pace": None}
+
 ARMS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {},
-    "control": {"serial.num_morphs": 0},
-    "fresh": {"serial.inherit": False},
-    "paired": {"serial.acceptance": "paired"},
-    "paired-unconfirmed": {"serial.acceptance": "paired", "serial.confirmations": 0},
-    "paired-thrice": {"serial.acceptance": "paired", "serial.confirmations": 3},
-    "in-flight-1": {"serial.in_flight": 1},
-    "in-flight-16": {"serial.in_flight": 16},
-    "reignited": {"serial.reignite": True},
-    "not-reignited": {"serial.reignite": False},
+    "paper": _PAPER,
+    "control": {**_PAPER, "serial.num_morphs": 0},
+    "fresh": {**_PAPER, "serial.inherit": False, "serial.reignite": False, "start.weights": None},
+    "paired": _PAIRED,
+    "paired-unconfirmed": {**_PAIRED, "serial.confirmations": 0},
+    "paired-thrice": {**_PAIRED, "serial.confirmations": 3},
+    "in-flight-1": {**_PAPER, "serial.in_flight": 1},
+    "in-flight-16": {**_PAPER, "serial.in_flight": 16},
+    "reignited": {**_PAPER, "serial.reignite": True},
+    "not-reignited": {**_PAPER, "serial.reignite": False},
 }
 """What a search has other than its data set's config, by its name."""
 
 SHARES = {"paired": 0.6, "paired-unconfirmed": 0.75, "paired-thrice": 0.45}
 """Of the config's candidates: controls and confirmations cost trainings, too, so that all come to about as many."""
 
-STARTS = {"shapes-phases": "shapes"}
-"""Configs whose searches begin with another's start."""
+CONFIGS = {"reignited": "{data}-phases", "not-reignited": "{data}-phases"}
+"""Configs of arms that have one beside their data set's."""
 
 
 def start(data: str, seed: int) -> Run:
     """The start network, trained by itself."""
     changes = {"final.epochs": START_EPOCHS}
-    return Run(data=STARTS.get(data, data), arm="start", seed=seed, command="train", changes=changes)
+    return Run(data=data, config=data, arm="start", seed=seed, command="train", changes=changes)
 
 
 def search(data: str, arm: str, seed: int) -> Run:
@@ -45,7 +48,15 @@ def search(data: str, arm: str, seed: int) -> Run:
     # The weights are small, and what begins where a search once stood needs them.
     changes = {"keep_weights": "all", **ARMS[arm]}
     origin = None if arm == "fresh" else (start(data, seed).name, None)
-    return Run(data=data, arm=arm, seed=seed, changes=changes, candidates=SHARES.get(arm, 1.0), origin=origin)
+    return Run(
+        data=data,
+        config=CONFIGS.get(arm, "{data}").format(data=data),
+        arm=arm,
+        seed=seed,
+        changes=changes,
+        candidates=SHARES.get(arm, 1.0),
+        origin=origin,
+    )
 
 
 def searches(data: str, arms: Sequence[str], seeds: Sequence[int]) -> list[Run]:
@@ -65,6 +76,7 @@ def trials(
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     return Run(
         data=data,
+        config=data,
         arm=arm,
         seed=seed,
         command="trials",
@@ -75,4 +87,4 @@ def trials(
 
 def full_training(data: str, arm: str, seed: int, after: Run) -> Run:
     """The full training that searches end with, of the best of another run."""
-    return Run(data=data, arm=arm, seed=seed, command="train", origin=(after.name, None))
+    return Run(data=data, config=data, arm=arm, seed=seed, command="train", origin=(after.name, None))

@@ -23,7 +23,8 @@ class Run:
     """A run that a study needs.
 
     Attributes:
-        data: which of the studies' configs it goes by, such as ``shapes``.
+        data: the data set; scores on one are comparable.
+        config: which of the studies' configs it goes by, such as ``shapes``.
         arm: what sets it apart from the others of this data, such as ``paper``.
         seed: the arms of one seed are compared with each other.
         candidates: the share of the config's `serial.max_candidates` that the search has.
@@ -33,6 +34,7 @@ class Run:
     """
 
     data: str
+    config: str
     arm: str
     seed: int
     changes: Mapping[str, Any] = field(default_factory=dict)

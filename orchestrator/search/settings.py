@@ -9,7 +9,6 @@ from models.costs import Cost, backbone_costs
 from models.detector_shape import DetectorShape
 from models.families import AnySpec, network_cost, read_architecture
 from models.msnas_encoding import MultiScaleSpec
-from models.wording import brief
 
 
 class Settings(BaseModel):
@@ -174,9 +173,7 @@ class TrialSettings(Settings):
     @model_validator(mode="after")
     def _is_one_network(self) -> Self:
         if self.architecture is not None and self.morphs is not None:
-            raise ValueError(
-                f"morphs {brief(self.morphs)} are of the start, not of an architecture; leave one of them out"
-            )
+            raise ValueError("morphs are of the start, not of an architecture; leave one of them out")
         if self.pretrain and self.architecture is None:
             raise ValueError("pretrain true is for an architecture; give that, or leave pretrain out")
         return self

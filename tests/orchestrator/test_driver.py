@@ -279,6 +279,22 @@ def test_a_lost_attempt_that_ends_all_the_same_is_not_run_again(
     assert watcher.told_indices == sent == sorted(set(sent))
 
 
+def test_every_detectors_weights_are_kept_as_long_as_that_is_asked(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.fleet.Fleet", UnheardFleet)
+    trials = [{"architecture": "BB(1,1)", "pretrain": True}, {"architecture": "BB(11,1)"}, {}, {"replicate": 1}]
+    asked: dict[str, Any] = {"algorithm": "trials", "trials": trials, "fleet": {"num_workers": 1}}
+    path = tmp_path / "run"
+    watcher = Watcher()
+    run(tiny_config(**asked, keep_weights="all"), path, watcher)
+    assert watcher.told_indices == [0, 1, 2, 3, 4]
+    kept = sorted(int(file.name[:6]) for file in (path / "weights").iterdir())
+    assert kept == [1, 2, 3, 4]  # not the pretraining's, which no trial needs any more
+    run(tiny_config(**asked), path)  # it has ended; the key is another now
+    assert [int(file.name[:6]) for file in (path / "weights").iterdir()] == [1]
+
+
 def candidate_whose_ranks_are_killed(path: Path, trainer: str) -> "pd.Series[Any]":
     """What is told of it: each of its attempts that tells of progress is killed."""
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from experiments.studies import outcomes as module
 from experiments.studies.outcomes import by_seed, compared, course, gain, outcomes, shortcomings, summary, verdict
-from tests.studies.made_up_jobs import NAN, frame, job, search, training, trials
+from tests.studies.made_up_searches import NAN, frame, job, search, training, trials
 
 OPPOSITE = {"better": "worse", "worse": "better", "open": "open", "none": "none"}
 

@@ -68,7 +68,7 @@ def test_provenance_adds_up_the_runs() -> None:
     runs = []
     for seed in (0, 1):
         trials = pd.concat([jobs((seed, 1 + seed)), pd.DataFrame([(None, None)], columns=["seconds", "finished_at"])])
-        run = Run(data="shapes", arm="paper", seed=seed)
+        run = Run(data="shapes", config="shapes", arm="paper", seed=seed)
         runs.append(Finished(run=run, config=config({"seed": seed}), state=SimpleNamespace(), trials=trials))
     there = timezone(timedelta(hours=2))
     found = provenance("control", "spnas study control", [0, 1], runs, NOON.astimezone(there))

@@ -138,7 +138,7 @@ def test_the_bests_weights_are_kept_and_a_pretrainings_as_long_as_a_trial_needs_
         (
             [{"morphs": "", "architecture": "BB(1,1)"}],
             {},
-            "trials.0: morphs '' are of the start, not of an architecture",
+            "trials.0: morphs are of the start, not of an architecture",
         ),
         ([{"pretrain": True}], {}, "trials.0: pretrain true is for an architecture; give that, or leave pretrain out"),
         ([{}], {"given": None, "weights": "pretrain"}, "start.weights: 'pretrain' is not for trials; give those that"),

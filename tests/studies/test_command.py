@@ -1,0 +1,78 @@
+"""`spnas study`, as its user has it: real searches, side by side, cut off and gone on with."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.studies import searches
+from experiments.studies.catalogue import STUDIES
+from experiments.studies.command import carry_out_studies, chosen
+from experiments.studies.records import read_record
+from experiments.studies.side_by_side import Place
+from orchestrator.errors import UserError
+from tests.orchestrator.tiny import write_config
+from tests.waiting import wait_until
+
+SEARCH = {
+    "objective": {"metric": "AP", "mode": "max"},
+    "serial": {"acceptance": "paper", "max_candidates": 2, "n_stuck": 2, "reignite": False},
+    "parallel": None,
+    "final": {"epochs": 1},
+    "fleet": {"num_workers": 1},
+}
+
+
+@pytest.mark.timeout(300)
+def test_a_study_that_is_killed_goes_on_and_begins_nothing_again_that_has_ended(tmp_path: Path) -> None:
+    root, out = tmp_path / "runs", tmp_path / "results"
+    config = write_config(tmp_path / "small.yaml", **SEARCH)
+    command = [sys.executable, "-m", "experiments.commands", "study", "control", "--seeds", "1", "--root", str(root)]
+    command += ["--out", str(out), "--config", f"shapes={config}"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(command, env=environment, start_new_session=True) as first:
+        try:
+            wait_until(lambda: any(root.glob("shapes-paper-s0/results/*")) or first.poll() is not None)
+            assert first.returncode is None, "it has ended by itself"
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+    start = root / "shapes-start-s0"
+    journal = {path: path.read_bytes() for path in (start / "journal").rglob("*") if path.is_file()}
+
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+    assert second.returncode == 0, second.stderr
+    assert STUDIES["control"].question in second.stdout
+    assert {path: path.read_bytes() for path in journal} == journal
+    results, provenance = read_record(out / "control.parquet")
+    assert set(results["arm"]) == {"start", "paper", "paired", "control"}
+    assert (results["status"] == "completed").all()
+    assert provenance.seeds == (0,)
+    assert {path.name for path in out.iterdir()} == {"control.parquet", "control.svg", "control.md", "index.md"}
+
+
+def test_names_of_no_study_are_told_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"study 'contrl': there is none of that name; there are control, .*, and all"):
+        chosen(["control", "contrl"])
+
+
+def test_all_is_every_study_in_its_order() -> None:
+    assert [study.name for study in chosen(["luck", "all"])] == list(STUDIES)
+
+
+@pytest.mark.parametrize("text", ["shapes", "nothing=a.yaml", "=a.yaml"])
+def test_a_config_of_no_data_set_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not of the form DATA=FILE, DATA being one of bccd, shapes, shapes-phases"):
+        carry_out_studies(["control"], [0], str(tmp_path), tmp_path / "out", [text], print)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in searches.ARMS if arm == "fresh" or "reignited" in arm])
+def test_an_arm_is_a_change_of_its_config(arm: str, tmp_path: Path) -> None:
+    run = replace(searches.search("shapes", arm, seed=3), origin=None)
+    config = Place(str(tmp_path)).config(run)
+    assert (config.seed, config.serial.reignite, config.serial.inherit) == (3, arm == "reignited", arm != "fresh")
+    assert (config.parallel is None) == (arm == "fresh")
