@@ -3,8 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/shapes
+STUDIES ?= all
+SEEDS ?= 5
+RESULTS ?= docs/studies
 
-.PHONY: install search test test-hosts check docs bench chaos clean
+.PHONY: install search test test-hosts check docs bench chaos studies clean
 
 install: $(VENV)/installed
 
@@ -39,6 +42,10 @@ bench: install
 	$(BIN)/python -m experiments.benchmarks
 	$(BIN)/python -m experiments.benchmarks loading
 	$(BIN)/python -m experiments.long_run
+
+# The recorded studies; `make studies SEEDS=2 STUDIES=luck RESULTS=/tmp/quick` is a part of them in less time.
+studies: install
+	$(BIN)/spnas study $(STUDIES) --seeds $(SEEDS) --out $(RESULTS)
 
 # Such as `make chaos CHAOS="--seed 3 --only node"`.
 chaos: install

@@ -1,5 +1,6 @@
 """The command line as it is installed, ``spnas``: the orchestrator's commands, and those of experiments beside them."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,9 @@ def study(
     """Put the papers' claims to the test: carry out studies, or go on with them, and write what came out."""
     from experiments.studies.command import carry_out_studies
 
-    for line in carry_out_studies(names, range(first_seed, first_seed + seeds), root, out, configs or []):
-        print(line)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `ray job stop` asks; it is as Ctrl-C
+    chosen = range(first_seed, first_seed + seeds)
+    carry_out_studies(names, chosen, root, out, configs or [], lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ class Acceptance:
     method = """`paper` takes any candidate that is better than the baseline. The paired rule asks it to be better than
         both the baseline and a control, the baseline's own network trained on with the same seed: `paired-unconfirmed`
         asks no more, `paired` has the step run again on one further seed beside a control, `paired-thrice` on three,
-        and it has to win on average. Controls and confirmations cost trainings, so these have fewer candidates, 15, 12
-        and 9 for 20, and all come to about as many trainings; the table has what they really came to. `control` is the
-        paper's rule without morphs. All begin with the same start and end with the same full training of what they have
-        found. Smaller than the paper's: coloured shapes of 64 pixels, one round, no reignition, no parallel level."""
+        and it has to win on average. Controls and confirmations cost trainings, so these have fewer candidates, 75, 60
+        and 45 % of the paper's, and all come to about as many trainings; the table has what they really came to.
+        `control` is the paper's rule without morphs. All begin with the same start and end with the same full training
+        of what they have found. Smaller than the paper's: coloured shapes of 64 pixels, one round, no reignition, no
+        parallel level."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """A search of each."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.studies.catalogue import STUDIES
 from experiments.studies.pages import write_pages
 from experiments.studies.records import provenance, write_record
-from experiments.studies.side_by_side import Place, carry_out_all
+from experiments.studies.side_by_side import Place, Tell, carry_out_all
 from experiments.studies.study import CONFIGS, Finished, Run, Study
 from models.wording import brief
 from orchestrator.environment import check_environment
@@ -28,50 +28,10 @@ def chosen(names: Sequence[str]) -> list[Study]:
     return [study for name, study in STUDIES.items() if name in names or "all" in names]
 
 
-def bring_to_their_ends(place: Place, studies: Sequence[Study], seeds: Sequence[int]) -> dict[str, Finished]:
-    """Carry out what studies need, runs that start from others after these.
-
-    Returns:
-        Every run they have asked for, by its name.
-
-    Raises:
-        KeyboardInterrupt: at Ctrl-C.
-        RunStopped: if a run can't go on by itself.
-        UserError: for what the user got wrong.
-    """
-    finished: dict[str, Finished] = {}
-    while missing := _missing(place, studies, seeds, finished):
-        print(f"{len(finished)} runs have ended, {len(missing)} can go on by now", flush=True)
-        for run in missing:
-            check_environment(place.config(run))
-        carry_out_all(place, missing, lambda line: print(f"  {line}", flush=True))
-    return finished
-
-
-def _missing(place: Place, studies: Sequence[Study], seeds: Sequence[int], finished: dict[str, Finished]) -> list[Run]:
-    """The runs that can begin or go on by now; what has ended is put among the finished."""
-    asked: dict[str, Run] = {}
-    for study in studies:
-        while new := [run for run in study.runs(seeds, finished) if run.name not in finished and run.name not in asked]:
-            for run in new:
-                ended = place.finished(run) if _has_origin(run, finished) else None
-                if ended is not None:
-                    finished[run.name] = ended
-                elif asked.get(run.name, run) != run:
-                    raise AssertionError(f"studies ask for different runs of the name {run.name}")
-                else:
-                    asked[run.name] = run
-    return [run for run in asked.values() if _has_origin(run, finished)]
-
-
-def _has_origin(run: Run, finished: Mapping[str, Finished]) -> bool:
-    return run.origin is None or run.origin[0] in finished
-
-
 def carry_out_studies(
-    names: Sequence[str], seeds: Sequence[int], root: str, out: Path, configs: Sequence[str]
-) -> list[str]:
-    """Carry out studies, or go on with them, and write what came out.
+    names: Sequence[str], seeds: Sequence[int], root: str, out: Path, configs: Sequence[str], tell: Tell
+) -> None:
+    """Carry out studies, or go on with them, and write what came out of each as soon as its runs have ended.
 
     Args:
         names: of studies, or ``all``.
@@ -79,32 +39,70 @@ def carry_out_studies(
         root: where their runs are.
         out: a folder for records, figures and pages.
         configs: ``DATA=FILE``, in place of the studies' own.
-
-    Returns:
-        Lines for who asked: the answers, and where they are.
+        tell: told in lines how they come on, and the answers.
 
     Raises:
         KeyboardInterrupt: at Ctrl-C.
         RunStopped: if a run can't go on by itself.
         UserError: for what the user got wrong.
     """
-    studies = chosen(names)
-    place = Place(root, _by_data(configs))
-    finished = bring_to_their_ends(place, studies, seeds)
-    lines = []
-    for study in studies:
-        results = study.results(seeds, finished)
-        runs = [finished[run.name] for run in study.runs(seeds, finished)]
-        command = f"spnas study {study.name} --seeds {len(seeds)}" + (f" --first-seed {seeds[0]}" if seeds[0] else "")
-        write_record(
-            out / f"{study.name}.parquet", results, provenance(study.name, command, seeds, runs, datetime.now(UTC))
-        )
-        lines += [study.question, *(f"  {finding}" for finding in study.findings(results))]
+    open_studies = chosen(names)
+    place = Place(root, _by_name(configs))
+    finished: dict[str, Finished] = {}
+    while open_studies:
+        # Runs that start from others are asked for once these have ended.
+        missing = _missing(place, open_studies, seeds, finished)
+        for study in list(open_studies):
+            if all(run.name in finished for run in study.runs(seeds, finished)):
+                open_studies.remove(study)
+                _write(study, seeds, finished, out, tell)
+        if missing:
+            tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
+            for run in missing:
+                check_environment(place.config(run))
+            carry_out_all(place, missing, lambda line: tell(f"  {line}"))
+
+
+def _write(study: Study, seeds: Sequence[int], finished: Mapping[str, Finished], out: Path, tell: Tell) -> None:
+    """Record a study whose runs have ended, and tell its answer."""
+    runs = [finished[run.name] for run in study.runs(seeds, finished)]
+    command = f"spnas study {study.name} --seeds {len(seeds)}" + (f" --first-seed {seeds[0]}" if seeds[0] else "")
+    results = study.results(seeds, finished)
+    write_record(
+        out / f"{study.name}.parquet", results, provenance(study.name, command, seeds, runs, datetime.now(UTC))
+    )
     write_pages(out, STUDIES.values())
-    return [*lines, f"{out}: records, figures and pages"]
+    tell(study.question)
+    for finding in study.findings(results):
+        tell(f"  {finding}")
+    tell(f"  {out / study.name}.md, .svg and .parquet")
 
 
-def _by_data(configs: Sequence[str]) -> dict[str, Path]:
+def _missing(place: Place, studies: Sequence[Study], seeds: Sequence[int], finished: dict[str, Finished]) -> list[Run]:
+    """The runs that can begin or go on by now; what has ended is put among the finished."""
+    asked: dict[str, Run] = {}
+    for study in studies:
+        is_new = True
+        while is_new:  # what has ended may be what others start from
+            is_new = False
+            for run in study.runs(seeds, finished):
+                known = finished[run.name].run if run.name in finished else asked.get(run.name)
+                assert known in (None, run), f"studies ask for different runs of the name {run.name}"
+                if known is None:
+                    is_new = True
+                    ended = place.finished(run) if _has_origin(run, finished) else None
+                    if ended is None:
+                        asked[run.name] = run
+                    else:
+                        finished[run.name] = ended
+    return [run for run in asked.values() if _has_origin(run, finished)]
+
+
+def _has_origin(run: Run, finished: Mapping[str, Finished]) -> bool:
+    return run.origin is None or run.origin[0] in finished
+
+
+def _by_name(configs: Sequence[str]) -> dict[str, Path]:
     """Config files by the data set that they stand for."""
     known = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     named = {}

@@ -28,9 +28,9 @@ class Control:
         baseline. `control` is the same loop with the same number of candidates and no morph at all: each is the
         baseline's own network, trained on from its weights with a seed of its own. `paired` is this project's rule,
         which asks a candidate to beat such a control. All arms of a seed begin with the same start, trained by itself
-        for 30 epochs, and end with the same full training of 10 epochs of what they have found. Smaller than the
-        paper's: coloured shapes of 64 pixels for COCO, a start of 5 blocks for a ResNet, one round of 20 candidates
-        without reignition, no parallel level."""
+        for 30 epochs, and end with the same full training of what they have found. Smaller than the paper's: coloured
+        shapes of 64 pixels for COCO, a start of 5 blocks for a ResNet, one round of few candidates without reignition,
+        no parallel level."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """The start of each seed, and three searches from it."""

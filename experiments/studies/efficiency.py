@@ -39,16 +39,16 @@ class Efficiency:
     claim = """SP-NAS, Table 9, on VOC: 10 random networks with as many blocks and stages as SPNet, each pretrained on
         ImageNet and trained, take 76 GPU days and come to 76.4 AP50 on average, 80.3 at best; SP-NAS looks at 500
         networks in 26 GPU days and comes to 83.5. So the two are not of equal cost, and each is one run."""
-    method = """`paper` is Algorithm 1 with 20 candidates, `fresh` the same with fresh weights in place of inherited
-        ones, `paired` has this project's rule of acceptance, and `control` no morphs at all. `random-many` trains as
-        many random networks, with the blocks, stages and doublings of what `paper` has found, as `paper` has trained,
-        each from scratch by the same fast scheme; `random-long` trains as few of them as can be trained for 30 epochs
-        with as many epochs in all. What each comes to gets the same full training of 10 epochs, on from the weights it
-        has: so `final` is what a search has to show, weights included, and `paper`, `paired` and `control` have the
-        start's 30 epochs beside their own cost, as the paper's have ImageNet's weights. `from scratch` is the worth of
-        the network alone: each that was found, trained from scratch for 30 epochs with one and the same seed. Minutes
-        are of trainings that share a machine's cores. Smaller than the paper's: coloured shapes, no reignition, no
-        parallel level, no pretraining of random networks."""
+    method = """`paper` is Algorithm 1, `fresh` the same with fresh weights in place of inherited ones, `paired` has
+        this project's rule of acceptance, and `control` no morphs at all. `random-many` trains as many random networks,
+        with the blocks, stages and doublings of what `paper` has found, as `paper` has trained, each from scratch by
+        the same fast scheme; `random-long` trains as few of them as can be trained for 30 epochs with as many epochs in
+        all. What each comes to gets the same full training, on from the weights it has: so `final` is what a search has
+        to show, weights included, and `paper`, `paired` and `control` have the start's 30 epochs beside their own cost,
+        as the paper's have ImageNet's weights. `from scratch` is the worth of the network alone: each that was found,
+        trained from scratch for 30 epochs with one and the same seed. Minutes are of trainings that share a machine's
+        cores. Smaller than the paper's: coloured shapes, no reignition, no parallel level, no pretraining of random
+        networks."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Searches; random networks of the size of the paper's find; and all that is found, trained from scratch."""

@@ -26,7 +26,7 @@ class InFlight:
     claim = """SP-NAS, section 4.1: candidates train in parallel on four nodes. Algorithm 1 is sequential, and the paper
         does not say what its parallel version costs: a candidate that is decided before others are told grows from a
         baseline that may be outdated by the time it is scored."""
-    method = """The paper's search with 1, 4 (which is `paper`) and 16 candidates under way, all else alike: 20
+    method = """The paper's search with 1, 4 (which is `paper`) and 16 candidates under way, all else alike: as many
         candidates, the same start, the same full training at the end. `control` is the search without morphs, 4 under
         way. The time is computed from the seconds that jobs took: with n under way and n workers, job k is decided once
         job k - n is told, outcomes are told in order, and the start runs alone; what passes between jobs is not

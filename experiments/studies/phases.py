@@ -40,16 +40,16 @@ class Phases:
     question = "What does each phase of the search add, and what does reignition?"
     claim = """SP-NAS, Table 6: from the baseline over serial round 1 and round 2 to the parallel level, VOC goes from
         77.1 to 81.2, 83.5 and 84.1 AP50, BDD from 36.5 to 37.2, 38.0 and 38.7 mAP, and ECP from 0.088 to 0.064, 0.061
-        and 0.054 LAMR, less of which is better. A reignition ends each serial round. The paper gives one
-        search a data set, no row without reignition, and no control."""
-    method = """Two serial rounds of 8 candidates and a parallel level of 6, by the paper's rule of acceptance, with a
-        reignition after each round (`reignited`) and without (`not-reignited`). A phase's score is the best so far at
-        its end, which can't fall, so its gain can't be negative; beside it is the best of the phase's own networks, a
-        reignition's being the refresh, the reignited network trained as a detector. `control` is the greedy loop
-        without morphs, one round of 20 candidates; it is compared when it has trained detectors for as many epochs, or
-        at its end. Pretraining is not counted among these epochs. All arms begin with the same start and end with the
-        same full training. Smaller than the paper's: coloured shapes, a reignition of 8 epochs on single shapes for
-        ImageNet, at most one subnet a stage."""
+        and 0.054 LAMR, less of which is better. A reignition ends each serial round. The paper gives one search a data
+        set, no row without reignition, and no control."""
+    method = """Two serial rounds and a parallel level, by the paper's rule of acceptance, with a reignition after each
+        round (`reignited`) and without (`not-reignited`). A phase's score is the best so far at its end, which can't
+        fall, so its gain can't be negative; beside it is the best of the phase's own networks, a reignition's being the
+        refresh, the reignited network trained as a detector. `control` is the greedy loop without morphs, in one round;
+        it is compared when it has trained detectors for as many epochs, or at its end. Pretraining is not counted among
+        these epochs. All arms begin with the same start and end with the same full training. Smaller than the paper's:
+        coloured shapes, few candidates a round, a reignition on single shapes for ImageNet, at most one subnet a
+        stage."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Both searches of each seed; the control is other studies' as well."""

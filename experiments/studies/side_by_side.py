@@ -33,6 +33,13 @@ from workers.run_folder import RunFolder
 
 Tell = Callable[[str], None]
 
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's
+    "RAY_AIR_NEW_OUTPUT": "0",  # the older one can be silent
+}
+"""What keeps Tune to its work."""
+
 
 class Place:
     """Where the runs of studies are, and by which configs they go."""
@@ -143,7 +150,9 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
 
     def bring_to_its_end(trial: dict[str, str]) -> None:
         try:
-            tune.report({"reason": carry_out(place, by_name[trial["run"]], print)})
+            reason = carry_out(place, by_name[trial["run"]], print)
+            # A budget or `spnas stop` may have ended it early.
+            tune.report({"reason": reason, "stopped": place.finished(by_name[trial["run"]]) is None})
         except (OSError, RunStopped, UserError) as error:
             tune.report({"reason": one_line(str(error)), "stopped": True})
 
@@ -155,7 +164,8 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
 
     connect(FleetConfig(num_workers=os.cpu_count() or 1))
     watcher = _Watcher(len(runs), tell)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    for name in QUIET:
+        os.environ.setdefault(name, QUIET[name])
     with TemporaryDirectory(prefix="spnas-study-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(bring_to_its_end, resources),

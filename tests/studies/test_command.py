@@ -71,7 +71,7 @@ def test_all_is_every_study_in_its_order() -> None:
 @pytest.mark.parametrize("text", ["shapes", "nothing=a.yaml", "=a.yaml"])
 def test_a_config_of_no_data_set_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not of the form DATA=FILE, DATA being one of bccd, shapes, shapes-phases"):
-        carry_out_studies(["control"], [0], str(tmp_path), tmp_path / "out", [text])
+        carry_out_studies(["control"], [0], str(tmp_path), tmp_path / "out", [text], print)
 
 
 @pytest.mark.parametrize("arm", [arm for arm in searches.ARMS if arm == "fresh" or "reignited" in arm])
