@@ -148,8 +148,8 @@ def compared(runs: pd.DataFrame, arm: str, than: str, column: str = "final", wha
 
 
 def comparisons(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], column: str = "final", what: str = "") -> str:
-    """A sentence of `compared` for each pair of arms that have runs; the first pair's in any case."""
-    there = [pair for pair in pairs if set(pair) <= set(runs["arm"])]
+    """A sentence of `compared` for each pair of arms that have a seed in common; the first pair's in any case."""
+    there = [pair for pair in pairs if gain(runs, *pair, column).num]
     return " ".join(compared(runs, *pair, column, what) for pair in there or pairs[:1])
 
 
