@@ -104,8 +104,8 @@ class Efficiency:
         said = [
             "The networks alone, trained from scratch alike: "
             + comparisons(runs, [("paper", arm) for arm in others], "scratch", f"{unit} from scratch"),
-            f"With the weights they have: {comparisons(runs, [('paper', arm) for arm in others])} A difference in final "
-            f"{unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
+            f"With the weights they have: {comparisons(runs, [('paper', arm) for arm in others])} A difference in "
+            f"final {unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
             f"The paired rule: {comparisons(runs, [('paired', arm) for arm in others])} "
             + comparisons(runs, [("paired", arm) for arm in others], "scratch", f"{unit} from scratch"),
             f"All others against the control: {comparisons(runs, by_control)}",
