@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments.studies.acceptance import Acceptance
-from tests.studies.made_up_jobs import frame, search
+from tests.studies.made_up_searches import frame, search
 
 
 def results(gain: float) -> pd.DataFrame:

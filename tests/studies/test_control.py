@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments.studies.control import Control
-from tests.studies.made_up_jobs import frame, search
+from tests.studies.made_up_searches import frame, search
 
 SEEDS = range(5)
 GAINS = (3.0, 2.0, 4.0, 2.5, 3.5)

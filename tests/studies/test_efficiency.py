@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.efficiency import Efficiency, found
-from tests.studies.made_up_jobs import START, frame, search, training, trials
+from tests.studies.made_up_searches import START, frame, search, training, trials
 
 
 def results(gain: float) -> pd.DataFrame:

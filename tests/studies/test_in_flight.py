@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.in_flight import InFlight, late, timed
-from tests.studies.made_up_jobs import frame, search
+from tests.studies.made_up_searches import frame, search
 
 
 def results(loss: float) -> pd.DataFrame:

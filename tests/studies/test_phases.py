@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.phases import Phases, steps
-from tests.studies.made_up_jobs import FINAL, NAN, frame, job, search
+from tests.studies.made_up_searches import FINAL, NAN, frame, job, search
 
 
 def phased(arm: str, seed: int, rounds: tuple[float, float], refreshed: float | None, parallel: float, final: float):
