@@ -70,7 +70,7 @@ def test_what_is_recorded_of_stages_sums_to_the_backbone_without_its_stem() -> N
     config = load_config(Path(__file__).parents[2] / "experiments" / "studies" / "configs" / "shapes.yaml", (), {})
     spec = config.search.start_network
     trials = search_of([40.0]).assign(seed="0 0 0", **spec.to_dict())
-    run = Run(data="shapes", arm="paper", seed=0)
+    run = Run(data="shapes", config="shapes", arm="paper", seed=0)
     finished = Finished(run=run, config=config, state=config.build_algorithm().initial(), trials=trials)
     start = Finished(
         run=Run(data="shapes", arm="start", seed=0), config=config, state=finished.state, trials=trials.iloc[:0]
