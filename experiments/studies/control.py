@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots
+from experiments.studies.figures import curves, dots, legend
 from experiments.studies.jobs import jobs
 from experiments.studies.outcomes import by_seed, compared, course, metric, outcomes, shortcomings, summary
 from experiments.studies.searches import searches
@@ -70,9 +70,10 @@ class Control:
     def draw(self, results: pd.DataFrame) -> Figure:
         """The best so far over the trainings, and the final scores."""
         runs, unit = outcomes(results, ARMS), metric(results)
-        figure = new_figure(2.6)
+        figure = new_figure(2.9)
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         over = course(results, ARMS, "trainings").rename(columns={"best": f"own best {unit}"})
         curves(left, over, "trainings", f"own best {unit}")
         dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
+        legend(figure)
         return figure

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots
+from experiments.studies.figures import curves, dots, legend
 from experiments.studies.jobs import jobs
 from experiments.studies.outcomes import (
     by_seed,
@@ -133,6 +133,7 @@ class Efficiency:
             axes[column].set_xticks(
                 axes[column].get_xticks(), [arm.replace("-", "\n") for arm in dict.fromkeys(runs["arm"])]
             )
+        legend(figure)
         return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots
+from experiments.studies.figures import curves, dots, legend
 from experiments.studies.jobs import jobs
 from experiments.studies.outcomes import (
     best_row,
@@ -125,7 +125,7 @@ class Phases:
         each = each.assign(phase=each["step"].map({step: place for place, step in enumerate(PHASES)}))
         beside = each[each["arm"] == ARMS[0]].assign(arm=f"{CONTROL}, as many epochs", best=each["control"])
         lines = pd.concat([each, beside]).dropna(subset=["phase", "best"]).rename(columns={"best": label})
-        figure = new_figure(2.6)
+        figure = new_figure(2.9)
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         curves(left, lines, "phase", label)
         left.set_xticks(range(len(PHASES)), [step.replace("serial ", "serial\n") for step in PHASES])
@@ -133,8 +133,9 @@ class Phases:
         refreshed = each[each["step"].str.startswith("reignition")]
         places = refreshed["step"].map({"reignition 1": 1.5, "reignition 2": 2.5})
         left.scatter(places, refreshed["own"], s=14, marker="x", color="black", linewidths=0.8, label="refresh")
-        left.legend()
+
         dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
+        legend(figure)
         return figure
 
 
