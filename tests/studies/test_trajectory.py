@@ -82,6 +82,12 @@ def test_what_is_recorded_of_stages_sums_to_the_backbone_without_its_stem() -> N
     assert sum(json.loads(recorded[STAGE_GFLOPS].iloc[0])) == pytest.approx((costs.macs - costs.stem.macs) / 1e9)
 
 
+def test_without_a_search_that_is_said() -> None:
+    results = search("shapes", 0, [50.0], LATE).assign(arm="start")
+    assert STUDY.findings(results) == ["No search has scored anything."]
+    STUDY.tables(results), STUDY.draw(results)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([30.0, 40.0]), min_size=1, max_size=3), min_size=1, max_size=3))
 def test_any_searches_have_an_answer(scores: list[list[float]]) -> None:
