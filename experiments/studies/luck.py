@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from experiments.studies.children import children
@@ -110,7 +111,7 @@ class Luck:
                 "child, ordered by its mean",
                 label,
             )
-            left.xaxis.get_major_locator().set_params(integer=True)
+            left.xaxis.set_major_locator(MaxNLocator(integer=True))
             left.axhline(0, color=GREY, linewidth=0.6)
         taken = steps_taken(results)
         right.errorbar(

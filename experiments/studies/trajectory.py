@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.studies.figures import bars, legend
 from experiments.studies.jobs import jobs
@@ -203,7 +204,7 @@ def _draw_course(axes: Axes, results: pd.DataFrame, data: str) -> None:
         if number == 0:
             axes.plot(scored["index"], scored["score"], "o-", color=SKY, markersize=2, linewidth=0.6, label="candidate")
             axes.scatter(best["index"], best["score"], color=RED, s=14, zorder=3, linewidths=0, label="best so far")
-        faint = {"linewidth": 1.0} if number == 0 else {"linewidth": 0.5, "alpha": 0.5}
-        axes.step(search["index"], search["best"], where="post", color=RED, zorder=2, **faint)
+        width, alpha = (1.0, 1.0) if number == 0 else (0.5, 0.5)
+        axes.step(search["index"], search["best"], where="post", color=RED, zorder=2, linewidth=width, alpha=alpha)
     axes.set(title=data, xlabel="candidate", ylabel=results["metric"].iloc[0])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
