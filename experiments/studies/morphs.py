@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves
+from experiments.studies.figures import curves, legend
 from experiments.studies.jobs import jobs
 from experiments.studies.outcomes import verdict
 from experiments.studies.scores import MERIT, measured, metric, shortfall, with_merit
@@ -117,6 +117,7 @@ class Morphs:
         for axes, column in zip(figure.subplots(1, 2), (metric(results), "loss"), strict=True):
             by_seed = course.groupby(["arm", "seed", "step"], sort=False)[column].mean().reset_index()
             curves(axes, by_seed, "step", column)
+        legend(figure)
         return figure
 
 

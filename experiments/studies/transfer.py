@@ -61,7 +61,9 @@ class Transfer:
             for target in found["trained on"].unique():
                 there = by_origin[by_origin["trained on"] == target]
                 row[f"{target}, {_metric(results, target)}"] = spread(there["score"])
-                row[f"what {target} found is better by"] = plus_minus(_native_over(found, str(target), str(origin)))
+                row[f"what {target} found is better by"] = (
+                    plus_minus(_native_over(found, str(target), str(origin))) if origin != target else ""
+                )
             rows.append(row)
         networks = found.drop_duplicates(["seed", "found on"])[["seed", "found on", "architecture", "growth"]]
         return {
