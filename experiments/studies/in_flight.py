@@ -90,7 +90,7 @@ class InFlight:
         figure = new_figure(2.6)
         left, right = figure.subplots(1, 2)
         dots(left, shown, f"final {unit}")
-        dots(right, shown[shown["arm"] != CONTROL], "minutes, with as many workers")
+        dots(right, shown, "minutes, with as many workers")
         right.set_ylim(bottom=0)
         return figure
 

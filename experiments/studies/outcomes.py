@@ -4,7 +4,8 @@ Invariant: arms are compared seed by seed, and a difference is called one only i
 `final` score is of a further training with a seed of its own; `best` is the highest of many draws, and lucky.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,8 @@ def _outcome(rows: pd.DataFrame, full: pd.DataFrame | None) -> dict[str, object]
     searched = rows[rows["role"] != "final"]
     completed = searched[(searched["status"] == "completed") & (searched["role"] != "pretrain")]
     first, sign = rows.iloc[0], sign_of(rows)
-    final = (rows if full is None else full).query("role == 'final' and status == 'completed'")
+    whole = rows if full is None else full
+    final = whole[(whole["role"] == "final") & (whole["status"] == "completed")]
     found = best_row(searched, sign) if final.empty else final.iloc[0]
     ancestors = list(_lineage(rows, rows.iloc[0] if found is None else found))
     if full is not None and not final.empty and (best := best_row(searched, sign)) is not None:
@@ -93,13 +95,13 @@ def first_score(rows: pd.DataFrame) -> float:
     return float("nan") if started.empty else float(started.iloc[0])
 
 
-def _lineage(rows: pd.DataFrame, job: pd.Series) -> Iterator[pd.Series]:
+def _lineage(rows: pd.DataFrame, job: pd.Series) -> Iterator[Mapping[Hashable, Any]]:
     """A job, its parent, and so on."""
-    by_index = rows.set_index("index", drop=False)
-    yield job
-    while (parent := job["parent"]) in by_index.index and parent != job["index"]:
-        job = by_index.loc[parent]
-        yield job
+    by_index = {row["index"]: row for row in rows[["index", "parent", "morphs", "epochs"]].to_dict("records")}
+    link: Mapping[Hashable, Any] | None = job.to_dict()
+    while link is not None:
+        yield link
+        link = by_index.get(link["parent"])
 
 
 def sign_of(rows: pd.DataFrame) -> int:

@@ -34,16 +34,12 @@ def test_a_study_that_is_killed_goes_on_and_begins_nothing_again_that_has_ended(
     command = [sys.executable, "-m", "experiments.commands", "study", "control", "--seeds", "1", "--root", str(root)]
     command += ["--out", str(out), "--config", f"shapes={config}"]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    first = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    assert first.stdout is not None
-    try:
-        for line in first.stdout:
-            if "shapes-start-s0: " in line:
-                break
-        wait_until(lambda: any(root.glob("shapes-paper-s0/results/*")))
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
+    with subprocess.Popen(command, env=environment, start_new_session=True) as first:
+        try:
+            wait_until(lambda: any(root.glob("shapes-paper-s0/results/*")) or first.poll() is not None)
+            assert first.returncode is None, "it has ended by itself"
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
     start = root / "shapes-start-s0"
     journal = {path: path.read_bytes() for path in (start / "journal").rglob("*") if path.is_file()}
 
