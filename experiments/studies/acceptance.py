@@ -79,6 +79,5 @@ class Acceptance:
         over = course(results, ARMS, "trainings").rename(columns={"best": f"own best {unit}"})
         curves(left, over, "trainings", f"own best {unit}")
         dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
-        right.set_xticks(right.get_xticks(), [arm.replace("-", "\n") for arm in dict.fromkeys(runs["arm"])])
         legend(figure)
         return figure

@@ -130,9 +130,6 @@ class Efficiency:
         curves(axes["course"], over, "epochs", label)
         for column, title in (("final", f"final {unit}"), ("scratch", f"{unit} from scratch")):
             dots(axes[column], runs.rename(columns={column: title}), title)
-            axes[column].set_xticks(
-                axes[column].get_xticks(), [arm.replace("-", "\n") for arm in dict.fromkeys(runs["arm"])]
-            )
         legend(figure)
         return figure
 

@@ -133,7 +133,6 @@ class Phases:
         refreshed = each[each["step"].str.startswith("reignition")]
         places = refreshed["step"].map({"reignition 1": 1.5, "reignition 2": 2.5})
         left.scatter(places, refreshed["own"], s=14, marker="x", color="black", linewidths=0.8, label="refresh")
-
         dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
         legend(figure)
         return figure
