@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments.studies.children import children
-from experiments.studies.figures import bars, legend
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import MERIT, measured, metric, shortfall, with_merit
-from experiments.studies.searches import start
-from experiments.studies.statistics import spread, tau
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.children import children
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.searches import start
+from experiments.studying.figures import bars, legend
+from experiments.studying.statistics import spread, tau
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 GROUPS = (3, 7, None)

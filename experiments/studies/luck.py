@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from experiments.studies.children import children
-from experiments.studies.figures import legend, points
-from experiments.studies.jobs import jobs
-from experiments.studies.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
-from experiments.studies.scores import MERIT, metric, shortfall, with_merit
-from experiments.studies.searches import search, searches, start, trials
-from experiments.studies.statistics import CONFIDENCE, spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.children import children
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
+from experiments.studies.shared.scores import MERIT, metric, shortfall, with_merit
+from experiments.studies.shared.searches import search, searches, start, trials
+from experiments.studying.figures import legend, points
+from experiments.studying.statistics import CONFIDENCE, spread
+from experiments.studying.study import Finished, Run, Runs
 from orchestrator.report.style import BLUE, GREY, new_figure
 
 REPLICATES = (1, 2, 3)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import legend, points
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import accepted, metric, shortfall
-from experiments.studies.searches import search, searches, trials
-from experiments.studies.statistics import Correlation, partial_tau, tau
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import accepted, metric, shortfall
+from experiments.studies.shared.searches import search, searches, trials
+from experiments.studying.figures import legend, points
+from experiments.studying.statistics import Correlation, partial_tau, tau
+from experiments.studying.study import Finished, Run, Runs
 from orchestrator.report.style import GREY, SERIES, new_figure
 
 FULL_EPOCHS = 16

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.studies.figures import bars, legend
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import accepted, shortfall
-from experiments.studies.searches import searches
-from experiments.studies.statistics import Paired, paired, spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import accepted, shortfall
+from experiments.studies.shared.searches import searches
+from experiments.studying.figures import bars, legend
+from experiments.studying.statistics import Paired, paired, spread
+from experiments.studying.study import Finished, Run, Runs
 from models.architecture import NetworkSpec
 from models.costs import backbone_costs
 from orchestrator.report.style import RED, SKY, new_figure

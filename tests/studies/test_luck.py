@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.studies.luck import Luck, steps_taken
-from experiments.studies.noise import Scores, best_is_good, better_than_control, variance_shares
+from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, variance_shares
 from tests.studies.made_up_jobs import jobs_of, search_of
 
 STUDY = Luck()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.studies.study import Finished
 from experiments.studies.trajectory import STAGE_GFLOPS, Trajectory, shares
+from experiments.studying.study import Finished
 from models.costs import backbone_costs
 from orchestrator.config_files import load_config
 from tests.studies.made_up_jobs import search_of
