@@ -34,7 +34,7 @@ def study(
     ] = None,
 ) -> None:
     """Put the papers' claims to the test: carry out studies, or go on with them, and write what came out."""
-    from experiments.studies.command import carry_out_studies
+    from experiments.studying.command import carry_out_studies
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `ray job stop` asks; it is as Ctrl-C
     chosen = range(first_seed, first_seed + seeds)

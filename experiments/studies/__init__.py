@@ -1,1 +1,1 @@
-"""What is asked of finished runs: tables as the papers have them."""
+"""Does it work as the papers say? A module for each question; `catalogue` has them in order."""

@@ -9,9 +9,9 @@ from experiments.studies.luck import Luck
 from experiments.studies.morphs import Morphs
 from experiments.studies.phases import Phases
 from experiments.studies.ranking import Ranking
-from experiments.studies.study import Study
 from experiments.studies.trajectory import Trajectory
 from experiments.studies.transfer import Transfer
+from experiments.studying.study import Study
 
 STUDIES: dict[str, Study] = {
     study.name: study

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots, legend
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import by_seed, compared, course, metric, outcomes, shortcomings, summary
-from experiments.studies.searches import searches
-from experiments.studies.statistics import spread
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import by_seed, compared, course, metric, outcomes, shortcomings, summary
+from experiments.studies.shared.searches import searches
+from experiments.studying.figures import curves, dots, legend
+from experiments.studying.statistics import spread
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 ARMS = ("paper", "paired", "control")

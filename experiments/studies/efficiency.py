@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots, legend
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import (
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import (
     by_seed,
     comparisons,
     course,
@@ -18,10 +17,11 @@ from experiments.studies.outcomes import (
     shortcomings,
     summary,
 )
-from experiments.studies.random_networks import random_networks
-from experiments.studies.searches import START_EPOCHS, full_training, search, searches, start, trials
-from experiments.studies.statistics import spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.random_networks import random_networks
+from experiments.studies.shared.searches import START_EPOCHS, full_training, search, searches, start, trials
+from experiments.studying.figures import curves, dots, legend
+from experiments.studying.statistics import spread
+from experiments.studying.study import Finished, Run, Runs
 from models.architecture import Architecture
 from orchestrator.report.style import new_figure
 
@@ -29,6 +29,9 @@ ARMS = ("paper", "paired", "control", "fresh")
 RANDOM = ("random-many", "random-long")
 GIVEN = ("paper", "paired", "control")
 """Arms that begin with the weights of the start."""
+
+FROM_SCRATCH = 2
+"""Seeds whose finds are trained from scratch, too: it costs as much as all the rest."""
 
 
 class Efficiency:
@@ -62,7 +65,7 @@ class Efficiency:
             asked += [*drawn, *(run for run in finals if run.origin is not None and run.origin[0] in finished)]
             names = [start("shapes", seed).name, *(search("shapes", arm, seed).name for arm in ARMS)]
             names += [run.name for run in finals]
-            if all(name in finished for name in names):
+            if seed in seeds[:FROM_SCRATCH] and all(name in finished for name in names):
                 asked.append(_from_scratch([finished[name] for name in names], seed))
         return asked
 

@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments.studies.children import children
-from experiments.studies.figures import bars
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import MERIT, measured, metric, shortfall, with_merit
-from experiments.studies.searches import start
-from experiments.studies.statistics import spread, tau
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.children import children
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.searches import start
+from experiments.studying.figures import bars, legend
+from experiments.studying.statistics import spread, tau
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 GROUPS = (3, 7, None)
@@ -62,7 +62,7 @@ class Halving:
         rows = [
             {
                 "candidates at a time": size,
-                "cut after epoch": _epochs(cuts),
+                "cut": _epochs(cuts),
                 "keeps the winner, %": spread(100 * of_both[KEPT], 0),
                 "by chance, %": f"{100 * of_both[CHANCE].mean():.0f}",
                 f"{unit} lost": spread(of_both[LOST], 2),
@@ -82,7 +82,7 @@ class Halving:
         for (size, cuts), of_both in found.groupby(["size", "cuts"], sort=False):
             kept, chance = of_both[KEPT].mean(), of_both[CHANCE].mean()
             said.append(
-                f"Of {size} candidates at a time, cut after epoch {_epochs(cuts)}, the "
+                f"Of {size} candidates at a time, cut {_epochs(cuts)}, the "
                 f"winner is kept in {100 * kept:.0f} % of cases, by chance in {100 * chance:.0f} %; "
                 f"{spread(of_both[LOST], 2)} points of {unit} are lost, {_truly(of_both)}and "
                 f"{100 * of_both[SAVED].mean():.0f} % of the epochs saved "
@@ -93,7 +93,7 @@ class Halving:
     def draw(self, results: pd.DataFrame) -> Figure:
         """How often the winner is kept, and what is lost where it is not."""
         found = halved(results)
-        names = {cuts: "after epoch " + _epochs(cuts) for cuts in NUM_CUTS}
+        names = {cuts: _epochs(cuts) for cuts in NUM_CUTS}
         figure = new_figure(2.4)
         left, right = figure.subplots(1, 2)
         drawn = found.assign(arm=found["cuts"].map(names), share=100 * found[KEPT])
@@ -103,6 +103,7 @@ class Halving:
         bars(left, both, place, kept)
         lost = f"{metric(results)} lost"
         bars(right, drawn.rename(columns={"size": place, LOST: lost}), place, lost)
+        legend(figure)
         return figure
 
 
@@ -204,8 +205,8 @@ def _ranks(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _epochs(cuts: object) -> str:
-    """Those after which is cut: ``1 and 2``."""
-    return " and ".join(str(cut) for cut in NUM_CUTS if cut <= int(str(cuts)))
+    """When is cut, for a sentence."""
+    return "after epoch 1" if cuts == 1 else "after epochs 1 and 2"
 
 
 def _truly(of_both: pd.DataFrame) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import dots
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import by_seed, comparisons, gain, metric, outcomes, plus_minus, shortcomings
-from experiments.studies.schedule import seconds_with_workers
-from experiments.studies.searches import searches
-from experiments.studies.statistics import spread
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import by_seed, comparisons, gain, metric, outcomes, plus_minus, shortcomings
+from experiments.studies.shared.schedule import seconds_with_workers
+from experiments.studies.shared.searches import searches
+from experiments.studying.figures import dots
+from experiments.studying.statistics import spread
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 ARMS = {"in-flight-1": 1, "paper": 4, "in-flight-16": 16}

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from experiments.studies.children import children
-from experiments.studies.figures import points
-from experiments.studies.jobs import jobs
-from experiments.studies.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
-from experiments.studies.scores import MERIT, metric, shortfall, with_merit
-from experiments.studies.searches import search, searches, start, trials
-from experiments.studies.statistics import CONFIDENCE, spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.children import children
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
+from experiments.studies.shared.scores import MERIT, metric, shortfall, with_merit
+from experiments.studies.shared.searches import search, searches, start, trials
+from experiments.studying.figures import legend, points
+from experiments.studying.statistics import CONFIDENCE, spread
+from experiments.studying.study import Finished, Run, Runs
 from orchestrator.report.style import BLUE, GREY, new_figure
 
 REPLICATES = (1, 2, 3)
@@ -110,13 +111,21 @@ class Luck:
                 "child, ordered by its mean",
                 label,
             )
+            left.xaxis.set_major_locator(MaxNLocator(integer=True))
             left.axhline(0, color=GREY, linewidth=0.6)
         taken = steps_taken(results)
         right.errorbar(
-            taken["accepted by"], taken["gain"], yerr=taken["error"], fmt="o", color=BLUE, markersize=3, linewidth=0.8
+            taken["accepted by"],
+            taken["gain"],
+            yerr=taken["error"].fillna(0),
+            fmt="o",
+            color=BLUE,
+            markersize=3,
+            linewidth=0.8,
         )
         right.axhline(0, color=GREY, linewidth=0.6)
-        right.set(xlabel="gain by which it was accepted", ylabel="gain over the control with further seeds")
+        right.set(xlabel="gain by which it was accepted", ylabel="gain with further seeds")
+        legend(figure)
         return figure
 
 
@@ -192,7 +201,7 @@ def _said_of_noise(results: pd.DataFrame) -> list[str]:
             name = "all children" if num is None else f"{num} children"
             said.append(
                 f"The best of {name} by one seed is in their better half by the others in {100 * share:.0f} % of "
-                f"cases; by chance it were {100 * _by_chance(of_children(results), num):.0f} %."
+                f"cases; by chance it would be {100 * _by_chance(of_children(results), num):.0f} %."
             )
     better = {than: better_than_control(found, than) for than in ("parent", "control", "nothing")}
     base = _of(*better["nothing"])

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import verdict
-from experiments.studies.scores import MERIT, measured, metric, shortfall, with_merit
-from experiments.studies.searches import start, trials
-from experiments.studies.statistics import Paired, paired, spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import verdict
+from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.searches import start, trials
+from experiments.studying.figures import curves, legend
+from experiments.studying.statistics import Paired, paired, spread
+from experiments.studying.study import Finished, Run, Runs
 from models.morphism import legal_swaps
 from orchestrator.report.style import new_figure
 
@@ -117,6 +117,7 @@ class Morphs:
         for axes, column in zip(figure.subplots(1, 2), (metric(results), "loss"), strict=True):
             by_seed = course.groupby(["arm", "seed", "step"], sort=False)[column].mean().reset_index()
             curves(axes, by_seed, "step", column)
+        legend(figure)
         return figure
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import curves, dots, legend
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import (
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import (
     best_row,
     by_seed,
     comparisons,
@@ -21,9 +20,10 @@ from experiments.studies.outcomes import (
     summary,
     worded,
 )
-from experiments.studies.searches import searches
-from experiments.studies.statistics import Paired, paired, spread
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.searches import searches
+from experiments.studying.figures import curves, dots, legend
+from experiments.studying.statistics import Paired, paired, spread
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 ARMS = ("reignited", "not-reignited")

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import points
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import accepted, metric, shortfall
-from experiments.studies.searches import search, searches, trials
-from experiments.studies.statistics import Correlation, partial_tau, tau
-from experiments.studies.study import Finished, Run, Runs
-from orchestrator.report.style import GREY, RED, new_figure
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import accepted, metric, shortfall
+from experiments.studies.shared.searches import search, searches, trials
+from experiments.studying.figures import legend, points
+from experiments.studying.statistics import Correlation, partial_tau, tau
+from experiments.studying.study import Finished, Run, Runs
+from orchestrator.report.style import GREY, SERIES, new_figure
 
 FULL_EPOCHS = 16
 
@@ -119,15 +119,16 @@ class Ranking:
         found, label = networks(results), metric(results)
         figure = new_figure(2.6)
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        drawn = found.melt(["index", "accepted"], list(WAYS), "arm", label).replace({"arm": WAYS})
+        drawn = found.melt(["index"], [PRETRAINED, FULL, INHERITED, FAST], "arm", label).replace({"arm": WAYS})
         points(left, drawn, "index", label)
         steps = found[found["accepted"]]
-        left.plot(steps["index"], steps[INHERITED], color=RED, linewidth=1, zorder=0)
+        left.plot(steps["index"], steps[INHERITED], color=SERIES[2], linewidth=1, zorder=0)
         left.set_xlabel("candidate; the line joins the steps that the search took")
         both = found.melt([INHERITED], [PRETRAINED, FULL], "arm", label).replace({"arm": WAYS})
         points(right, both.rename(columns={INHERITED: WAYS[INHERITED]}), WAYS[INHERITED], label)
         for axes in (left, right):
             axes.grid(color=GREY, alpha=0.2, linewidth=0.4)
+        legend(figure)
         return figure
 
 

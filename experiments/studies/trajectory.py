@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from experiments.studies.figures import bars
-from experiments.studies.jobs import jobs
-from experiments.studies.scores import accepted, shortfall
-from experiments.studies.searches import searches
-from experiments.studies.statistics import Paired, paired, spread
-from experiments.studies.study import Finished, Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.scores import accepted, shortfall
+from experiments.studies.shared.searches import searches
+from experiments.studying.figures import bars, legend
+from experiments.studying.statistics import Paired, paired, spread
+from experiments.studying.study import Finished, Run, Runs
 from models.architecture import NetworkSpec
 from models.costs import backbone_costs
-from orchestrator.report.style import BLUE, RED, new_figure
+from orchestrator.report.style import RED, SKY, new_figure
 
 DATA = ("shapes", "bccd")
 STAGE_GFLOPS = "stage_gflops"
@@ -61,7 +62,7 @@ class Trajectory:
             rows.append({"data": data, "network": arm, "searches": of_arm["seed"].nunique(), **by_stage, "mean": mean})
         return {
             "The searches": courses,
-            "Where the multiply-adds go, and the mean stage": pd.DataFrame(rows),
+            "Where the multiply-adds go, and the mean stage": pd.DataFrame(rows) if rows else where,
         }
 
     def findings(self, results: pd.DataFrame) -> list[str]:
@@ -76,7 +77,7 @@ class Trajectory:
                 "something better than its start."
             )
         said += [_moved(where, data) for data in where["data"].unique()]
-        return [*said, *_apart(where), *shortfall(results)]
+        return [*(said or ["No search has scored anything."]), *_apart(where), *shortfall(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Above the paper's Figure 3, for each data set; below its Figure 4b."""
@@ -87,6 +88,7 @@ class Trajectory:
         for number, data in enumerate(names):
             _draw_course(above[number], results[results["data"] == data], data)
             bars(below[number], where[where["data"] == data], "stage", SHARE)
+        legend(figure)
         return figure
 
 
@@ -198,20 +200,11 @@ def _count(which: pd.Series) -> str:
 def _draw_course(axes: Axes, results: pd.DataFrame, data: str) -> None:
     """All candidates of one search, and the best so far; of further searches the best alone."""
     for number, (_, search) in enumerate(_searches(results)):
-        best = accepted(search)
-        scored = search[search["score"].notna()]
+        best, scored = accepted(search), search[search["score"].notna()]
         if number == 0:
-            axes.plot(scored["index"], scored["score"], color=BLUE, marker="o", markersize=2, linewidth=0.6)
-            axes.scatter(best["index"], best["score"], color=RED, s=14, zorder=3, linewidths=0)
-        axes.step(
-            search["index"],
-            search["best"],
-            where="post",
-            color=RED,
-            linewidth=1.0 if number == 0 else 0.5,
-            alpha=1.0 if number == 0 else 0.5,
-            zorder=2,
-        )
-    axes.set_title(data)
-    axes.set_xlabel("candidate")
-    axes.set_ylabel(results["metric"].iloc[0])
+            axes.plot(scored["index"], scored["score"], "o-", color=SKY, markersize=2, linewidth=0.6, label="candidate")
+            axes.scatter(best["index"], best["score"], color=RED, s=14, zorder=3, linewidths=0, label="best so far")
+        width, alpha = (1.0, 1.0) if number == 0 else (0.5, 0.5)
+        axes.step(search["index"], search["best"], where="post", color=RED, zorder=2, linewidth=width, alpha=alpha)
+    axes.set(title=data, xlabel="candidate", ylabel=results["metric"].iloc[0])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import dots
-from experiments.studies.jobs import jobs
-from experiments.studies.outcomes import plus_minus, verdict
-from experiments.studies.scores import MERIT, accepted, shortfall, with_merit
-from experiments.studies.searches import START_EPOCHS, search, searches, start, trials
-from experiments.studies.statistics import Paired, paired, spread
-from experiments.studies.study import Run, Runs
+from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import plus_minus, verdict
+from experiments.studies.shared.scores import MERIT, accepted, shortfall, with_merit
+from experiments.studies.shared.searches import START_EPOCHS, search, searches, start, trials
+from experiments.studying.figures import dots
+from experiments.studying.statistics import Paired, paired, spread
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 DATA = ("shapes", "bccd")
@@ -61,7 +61,9 @@ class Transfer:
             for target in found["trained on"].unique():
                 there = by_origin[by_origin["trained on"] == target]
                 row[f"{target}, {_metric(results, target)}"] = spread(there["score"])
-                row[f"what {target} found is better by"] = plus_minus(_native_over(found, str(target), str(origin)))
+                row[f"what {target} found is better by"] = (
+                    plus_minus(_native_over(found, str(target), str(origin))) if origin != target else ""
+                )
             rows.append(row)
         networks = found.drop_duplicates(["seed", "found on"])[["seed", "found on", "architecture", "growth"]]
         return {

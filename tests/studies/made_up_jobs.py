@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.studies.jobs import COLUMNS
+from experiments.studies.shared.jobs import COLUMNS
 
 DEFAULTS: dict[str, Any] = {
     "data": "shapes",

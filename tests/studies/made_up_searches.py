@@ -1,4 +1,4 @@
-"""Jobs of made-up searches, as `experiments.studies.jobs` records them."""
+"""Jobs of made-up searches, as `experiments.studies.shared.jobs` records them."""
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.studies.jobs import COLUMNS
+from experiments.studies.shared.jobs import COLUMNS
 
 NAN = float("nan")
 START = "BB(1,dd1,d,1)"

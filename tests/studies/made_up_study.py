@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.figures import bars, curves, dots, legend, points
-from experiments.studies.records import Provenance
-from experiments.studies.statistics import paired, spread
-from experiments.studies.study import Run, Runs
+from experiments.studying.figures import bars, curves, dots, legend, points
+from experiments.studying.records import Provenance
+from experiments.studying.statistics import paired, spread
+from experiments.studying.study import Run, Runs
 from orchestrator.report.style import new_figure
 
 RESULTS = pd.DataFrame(

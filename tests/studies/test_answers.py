@@ -6,11 +6,11 @@ import pytest
 from experiments.studies.acceptance import Acceptance
 from experiments.studies.control import Control
 from experiments.studies.efficiency import Efficiency
-from experiments.studies.figures import svg
 from experiments.studies.in_flight import InFlight
-from experiments.studies.pages import page
 from experiments.studies.phases import Phases
-from experiments.studies.study import Study
+from experiments.studying.figures import svg
+from experiments.studying.pages import page
+from experiments.studying.study import Study
 from orchestrator.report.style import style
 from tests.studies import test_acceptance, test_control, test_efficiency, test_in_flight, test_phases
 from tests.studies.made_up_study import PROVENANCE

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.studies import searches
 from experiments.studies.catalogue import STUDIES
-from experiments.studies.command import carry_out_studies, chosen
-from experiments.studies.records import read_record
-from experiments.studies.side_by_side import Place
+from experiments.studies.shared import searches
+from experiments.studying.command import carry_out_studies, chosen
+from experiments.studying.records import read_record
+from experiments.studying.side_by_side import Place
 from orchestrator.errors import UserError
 from tests.orchestrator.tiny import write_config
 from tests.waiting import wait_until

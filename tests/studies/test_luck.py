@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.studies.luck import Luck, steps_taken
-from experiments.studies.noise import Scores, best_is_good, better_than_control, variance_shares
+from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, variance_shares
 from tests.studies.made_up_jobs import jobs_of, search_of
 
 STUDY = Luck()
@@ -51,12 +51,12 @@ def test_scores_that_are_the_networks_are_said_to_be(mode: str) -> None:
 
 
 def test_scores_that_are_luck_are_said_to_be() -> None:
-    results = studied(0.0, 2.0, seeds=8)
+    results = studied(0.0, 2.0, seeds=5)
     said = STUDY.findings(results)
     share = int(said[0].removeprefix("Of the variance of scores by one seed ").split()[0])
     assert share < 15
     noise, choices, taken = STUDY.tables(results).values()
-    assert len(noise) == len(taken) == 8
+    assert len(noise) == len(taken) == 5
     assert 35 < float(choices["is in the better half by the other seeds, %"].iloc[1]) < 65
     assert taken["gain over that"].mean() < 1.5 and (taken["accepted by"] == 4).all()
 
@@ -68,7 +68,7 @@ def test_what_a_step_gained_is_taken_apart() -> None:
     assert "the morph +1.50 more (1.50 over steps); the remaining +1.50 were the luck of the seed." in said[-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(2, 7).flatmap(
         lambda size: st.tuples(st.permutations(range(size)), st.permutations(range(size)), st.integers(2, size))

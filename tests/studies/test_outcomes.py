@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.studies import outcomes as module
-from experiments.studies.outcomes import by_seed, compared, course, gain, outcomes, shortcomings, summary, verdict
+from experiments.studies.shared import outcomes as module
+from experiments.studies.shared.outcomes import (
+    by_seed,
+    compared,
+    course,
+    gain,
+    outcomes,
+    shortcomings,
+    summary,
+    verdict,
+)
 from tests.studies.made_up_searches import NAN, frame, job, search, training, trials
 
 OPPOSITE = {"better": "worse", "worse": "better", "open": "open", "none": "none"}

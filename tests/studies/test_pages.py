@@ -8,9 +8,9 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from experiments.studies.catalogue import STUDIES
-from experiments.studies.figures import svg
-from experiments.studies.pages import DOCS, made, markdown_table, page, write_pages
-from experiments.studies.records import write_record
+from experiments.studying.figures import svg
+from experiments.studying.pages import DOCS, made, markdown_table, page, write_pages
+from experiments.studying.records import write_record
 from orchestrator.errors import UserError
 from orchestrator.report.style import style
 from tests.studies.made_up_study import PROVENANCE, RESULTS, MadeUp
@@ -22,7 +22,7 @@ def test_the_docs_are_what_the_records_make() -> None:
     assert records == {name.replace(".svg", ".parquet") for name in files if name.endswith(".svg")}
     assert {path.name for path in DOCS.iterdir()} - records == set(files)
     for name, data in files.items():
-        assert (DOCS / name).read_bytes() == data, f"{name}: run python -m experiments.studies.pages"
+        assert (DOCS / name).read_bytes() == data, f"{name}: run python -m experiments.studying.pages"
 
 
 def test_a_page_has_the_claim_the_answer_and_what_it_took() -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.studies.records import busy_hours, provenance, read_record, write_record
-from experiments.studies.study import Finished, Run
+from experiments.studying.records import busy_hours, provenance, read_record, write_record
+from experiments.studying.study import Finished, Run
 from orchestrator.errors import UserError
 from tests.orchestrator.test_config import config
 from tests.studies.made_up_study import PROVENANCE, RESULTS

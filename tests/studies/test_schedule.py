@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.studies.schedule import seconds_with_workers, waits_for
+from experiments.studies.shared.schedule import seconds_with_workers, waits_for
 from tests.orchestrator.search.fake_driver import FakeDriver, search_settings
 
 START, CHILD, CONTROL, AGAIN = "start", "candidate", "control", "confirmation"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from experiments.studies.statistics import paired, partial_tau, spread, tau
+from experiments.studying.statistics import paired, partial_tau, spread, tau
 
 WHOLE = st.integers(-3, 3)
 

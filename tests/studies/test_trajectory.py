@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.studies.study import Finished, Run
 from experiments.studies.trajectory import STAGE_GFLOPS, Trajectory, shares
+from experiments.studying.study import Finished
 from models.costs import backbone_costs
 from orchestrator.config_files import load_config
 from tests.studies.made_up_jobs import search_of
@@ -70,16 +70,19 @@ def test_what_is_recorded_of_stages_sums_to_the_backbone_without_its_stem() -> N
     config = load_config(Path(__file__).parents[2] / "experiments" / "studies" / "configs" / "shapes.yaml", (), {})
     spec = config.search.start_network
     trials = search_of([40.0]).assign(seed="0 0 0", **spec.to_dict())
-    run = Run(data="shapes", arm="paper", seed=0)
-    finished = Finished(run=run, config=config, state=config.build_algorithm().initial(), trials=trials)
-    start = Finished(
-        run=Run(data="shapes", arm="start", seed=0), config=config, state=finished.state, trials=trials.iloc[:0]
-    )
-    runs = {each.run.name: each for each in (finished, start)}
-    runs |= {name.replace("shapes", "bccd"): each for name, each in runs.items()}
+    runs = {
+        run.name: Finished(run=run, config=config, state=config.build_algorithm().initial(), trials=trials)
+        for run in STUDY.runs([0], {})
+    }
     recorded = STUDY.results([0], runs)
     costs = backbone_costs(spec, *config.image_size)
     assert sum(json.loads(recorded[STAGE_GFLOPS].iloc[0])) == pytest.approx((costs.macs - costs.stem.macs) / 1e9)
+
+
+def test_without_a_search_that_is_said() -> None:
+    results = search("shapes", 0, [50.0], LATE).assign(arm="start")
+    assert STUDY.findings(results) == ["No search has scored anything."]
+    STUDY.tables(results), STUDY.draw(results)
 
 
 @settings(max_examples=10, deadline=None)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from experiments.studies.study import Finished
+from experiments.studying.study import Finished
 from orchestrator.errors import UserError
 from workers.storage import LocalFolder
 

@@ -6,8 +6,8 @@ same order, as those of a search do.
 
 from collections.abc import Sequence
 
-from experiments.studies.searches import start, trials
-from experiments.studies.study import Finished, Run
+from experiments.studies.shared.searches import start, trials
+from experiments.studying.study import Finished, Run
 from models.morphism import Morph, apply_all
 from orchestrator.search.protocol import Baseline, SearchState
 from orchestrator.search.serial import SerialLevel

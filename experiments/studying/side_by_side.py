@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from experiments.studies.study import CONFIGS, Finished, Run
+from experiments.studying.study import CONFIGS, Finished, Run
 from models.wording import brief, one_line
 from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.config_files import differences, load_config, may_change

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from experiments.studies.study import Finished
+from experiments.studying.study import Finished
 
 COLUMNS = {
     "data": "the data set",

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from experiments.studies.scores import MERIT
-from experiments.studies.statistics import CONFIDENCE
+from experiments.studies.shared.scores import MERIT
+from experiments.studying.statistics import CONFIDENCE
 
 Floats = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments.studies.catalogue import STUDIES
-from experiments.studies.pages import write_pages
-from experiments.studies.records import provenance, write_record
-from experiments.studies.side_by_side import Place, Tell, carry_out_all
-from experiments.studies.study import CONFIGS, Finished, Run, Study
+from experiments.studying.pages import write_pages
+from experiments.studying.records import provenance, write_record
+from experiments.studying.side_by_side import Place, Tell, carry_out_all
+from experiments.studying.study import CONFIGS, Finished, Run, Study
 from models.wording import brief
 from orchestrator.environment import check_environment
 from orchestrator.errors import UserError

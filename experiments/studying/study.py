@@ -110,4 +110,4 @@ class Study(Protocol):
         """The paper's figure, or what shows the answer best."""
 
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "studies" / "configs"

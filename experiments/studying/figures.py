@@ -103,7 +103,8 @@ def legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
-    figure.legend(handles=list(named.values()), labels=list(named), loc="outside lower center", ncols=4)
+    if named:
+        figure.legend(handles=list(named.values()), labels=list(named), loc="outside lower center", ncols=4)
 
 
 def svg(figure: Figure) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.studies.statistics import Paired, paired, spread
+from experiments.studying.statistics import Paired, paired, spread
 
 FINAL = "-final"
 """Ends the arm whose one training is the full training of what another arm has found."""

@@ -1,6 +1,6 @@
 """A study's page for the docs, made of its record, and the page that lists them.
 
-    python -m experiments.studies.pages
+    python -m experiments.studying.pages
 
 makes those of docs/studies again. Invariant: a page is a function of the study and its record alone; a test holds the
 docs to that.
@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.studies.catalogue import STUDIES
-from experiments.studies.figures import svg
-from experiments.studies.records import Provenance, read_record
-from experiments.studies.study import Study
+from experiments.studying.figures import svg
+from experiments.studying.records import Provenance, read_record
+from experiments.studying.study import Study
 from orchestrator.errors import UserError
 from orchestrator.report.style import style
 from workers.storage import LocalFolder

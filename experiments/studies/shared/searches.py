@@ -8,7 +8,7 @@ search's weights, with a seed of its own: so no search is judged by the luck of 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.studies.study import Run
+from experiments.studying.study import Run
 
 START_EPOCHS = 30
 """Of a start; afterwards three more gain it little."""

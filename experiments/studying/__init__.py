@@ -1,0 +1,1 @@
+"""How studies are carried out, recorded and written, whatever they ask."""
