@@ -25,7 +25,31 @@ INDEX_HEAD = """# Studies
 
 Does it work as the papers say? Each study puts one claim to the test with this project's own searches, in small: a few
 seeds, small images, hours on two cores. Its page has the answer with its spread, what speaks against it, and the
-command that makes it again; its numbers are a Parquet file beside it. `spnas study` runs them.
+command that makes it again; its numbers are a Parquet file beside it. Nothing was tuned on the seeds that are shown.
+"""
+INDEX_TAIL = """## Running them
+
+<!-- not run: takes hours -->
+
+```sh
+spnas study control luck --seeds 2       # two of them, with two seeds each
+make studies SEEDS=2 RESULTS=quick       # the quick tier: all of them; an hour or two on two cores
+make studies                             # with five seeds, into docs/studies; some hours
+```
+
+Searches run side by side, as many as there are workers for: each is a trial of Ray Tune, and a run like any other in
+`runs/studies`, where studies that need the same run share it. `spnas status`, `spnas report` and `spnas stop` work on
+them. After Ctrl-C, a `kill -9` or a lost machine the same command goes on, and begins nothing again that has ended.
+Seeds are counted from `--first-seed`: tune on others than you record.
+
+The same studies at full size, on your own cluster and data, have your configs in place of the small ones:
+
+<!-- not run: needs the full data set and a cluster -->
+
+```sh
+ray job submit --working-dir . -- python -m experiments.commands study all --root s3://bucket/studies \\
+    --out /mnt/studies --config shapes=experiments/coco.yaml --config bccd=experiments/voc.yaml
+```
 """
 
 
@@ -57,7 +81,7 @@ def index(recorded: Sequence[tuple[Study, pd.DataFrame]]) -> str:
         {"question": f"[{study.question}]({study.name}.md)", "answer": _flat(study.findings(results)[0])}
         for study, results in recorded
     ]
-    return f"{INDEX_HEAD}\n{markdown_table(pd.DataFrame(rows, columns=['question', 'answer']))}\n"
+    return f"{INDEX_HEAD}\n{markdown_table(pd.DataFrame(rows, columns=['question', 'answer']))}\n\n{INDEX_TAIL}"
 
 
 def made(folder: Path, studies: Iterable[Study]) -> dict[str, bytes]:

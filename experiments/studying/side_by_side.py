@@ -65,7 +65,8 @@ class Place:
         if run.origin is not None:
             name, job = run.origin
             changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
-        path = self.configs.get(run.config, CONFIGS / f"{run.config}.yaml")
+        given = self.configs.get(run.config, self.configs.get(run.data))
+        path = CONFIGS / f"{run.config}.yaml" if given is None else given
         config = load_config(path, (), changes)
         if run.candidates == 1 or config.serial.max_candidates is None:
             return config
