@@ -10,7 +10,7 @@ from experiments.studies.shared.jobs import jobs
 from experiments.studies.shared.scores import accepted, metric, shortfall
 from experiments.studies.shared.searches import search, searches, trials
 from experiments.studying.figures import legend, points
-from experiments.studying.statistics import Correlation, partial_tau, tau
+from experiments.studying.statistics import Correlation, partial_tau, spread, tau
 from experiments.studying.study import Finished, Run, Runs
 from orchestrator.report.style import GREY, SERIES, new_figure
 
@@ -112,7 +112,7 @@ class Ranking:
             + ", ".join(f"{spreads[name]:.1f} {way}" for name, way in WAYS.items() if spreads[name] == spreads[name])
             + "."
         )
-        return said + shortfall(results)
+        return _too_short(found, results) + said + shortfall(results)
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Left the paper's figure, in the order of the search; right full trainings over the fast scheme's score."""
@@ -130,6 +130,21 @@ class Ranking:
             axes.grid(color=GREY, alpha=0.2, linewidth=0.4)
         legend(figure)
         return figure
+
+
+def _too_short(found: pd.DataFrame, results: pd.DataFrame) -> list[str]:
+    """What to hold against the study first: full training that falls behind the weights it is to judge."""
+    sign = -1 if (results["mode"] == "min").any() else 1
+    scores = found[[INHERITED, PRETRAINED]].dropna()
+    behind = int((sign * scores[PRETRAINED] < sign * scores[INHERITED]).sum())
+    if 2 * behind <= len(scores):
+        return []
+    return [
+        f"Full training is too short here to be a judge: after it {behind} of {len(scores)} networks have a worse "
+        f"{metric(results)} ({spread(scores[PRETRAINED])}) than with inherited weights "
+        f"({spread(scores[INHERITED])}). So what follows tells which networks learn soon, as deep ones don't, not which "
+        "are good."
+    ]
 
 
 def networks(results: pd.DataFrame) -> pd.DataFrame:

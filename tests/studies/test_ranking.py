@@ -40,7 +40,7 @@ def test_rankings_that_agree_are_said_to() -> None:
 
 
 def test_no_agreement_is_said_of_rankings_that_have_nothing_in_common() -> None:
-    shuffled = [3.0, 10.0, 1.0, 8.0, 11.0, 2.0, 9.0, 4.0, 7.0, 6.0, 5.0, 0.0]
+    shuffled = [23.0, 30.0, 21.0, 28.0, 31.0, 22.0, 29.0, 24.0, 27.0, 26.0, 25.0, 20.0]
     first, *_ = STUDY.findings(ranked(search_of(SCORES), shuffled, shuffled))
     assert first.startswith("No agreement can be told")
 
@@ -86,3 +86,11 @@ def test_any_scores_have_an_answer(scores: list[float], has_ranked: bool) -> Non
 def test_of_a_metric_of_which_less_is_better_the_rankings_agree_all_the_same(maximize: bool) -> None:
     search = search_of(SCORES, maximize=maximize, mode="max" if maximize else "min")
     assert "tau 1.00" in STUDY.findings(ranked(search, SCORES, SCORES))[0]
+
+
+def test_full_training_that_falls_behind_inherited_weights_is_held_against_the_study_first() -> None:
+    search = search_of(SCORES)
+    short = STUDY.findings(ranked(search, [score - 5 for score in SCORES], SCORES))
+    long = STUDY.findings(ranked(search, [score + 5 for score in SCORES], SCORES))
+    assert "too short here to be a judge: after it 12 of 12 networks have a worse AP" in short[0]
+    assert "too short" not in " ".join(long)
