@@ -58,9 +58,19 @@ def carry_out_studies(
                 _write(study, seeds, finished, out, tell)
         if missing:
             tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
-            for run in missing:
-                check_environment(place.config(run))
+            _check(place, missing)
             carry_out_all(place, missing, lambda line: tell(f"  {line}"))
+
+
+def _check(place: Place, runs: Sequence[Run]) -> None:
+    """See that machine and data can bear these runs; a data set is opened once for all that ask the same of it."""
+    checked: set[str] = set()
+    for run in runs:
+        config = place.config(run)
+        asked = config.model_dump_json(include={"data", "training", "reignition", "final", "fleet"})
+        if asked not in checked:
+            check_environment(config)
+            checked.add(asked)
 
 
 def _write(study: Study, seeds: Sequence[int], finished: Mapping[str, Finished], out: Path, tell: Tell) -> None:
