@@ -142,8 +142,8 @@ def _too_short(found: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     return [
         f"Full training is too short here to be a judge: after it {behind} of {len(scores)} networks have a worse "
         f"{metric(results)} ({spread(scores[PRETRAINED])}) than with inherited weights "
-        f"({spread(scores[INHERITED])}). So what follows tells which networks learn soon, as deep ones don't, not which "
-        "are good."
+        f"({spread(scores[INHERITED])}). So what follows tells which networks learn soon, as deep ones don't, and not "
+        "which are good."
     ]
 
 

@@ -37,6 +37,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command's
     "RAY_AIR_NEW_OUTPUT": "0",  # the older one can be silent
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in configs are seen from where the command was given
 }
 """What keeps Tune to its work."""
 
@@ -46,7 +47,7 @@ class Place:
 
     def __init__(self, root: str, configs: dict[str, Path] | None = None) -> None:
         """Name the folder, or s3://bucket/prefix, and configs in place of the studies' own, by their names."""
-        self.root = root.rstrip("/")
+        self.root = storage_of(root).address.rstrip("/")
         self.configs = configs or {}
 
     def folder(self, name: str) -> RunFolder:

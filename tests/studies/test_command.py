@@ -18,6 +18,7 @@ from orchestrator.errors import UserError
 from tests.orchestrator.tiny import write_config
 from tests.waiting import wait_until
 
+REPOSITORY = Path(__file__).parents[2]
 SEARCH = {
     "objective": {"metric": "AP", "mode": "max"},
     "serial": {"acceptance": "paper", "max_candidates": 2, "n_stuck": 2, "reignite": False},
@@ -30,11 +31,12 @@ SEARCH = {
 @pytest.mark.timeout(300)
 def test_a_study_that_is_killed_goes_on_and_begins_nothing_again_that_has_ended(tmp_path: Path) -> None:
     root, out = tmp_path / "runs", tmp_path / "results"
-    config = write_config(tmp_path / "small.yaml", **SEARCH)
-    command = [sys.executable, "-m", "experiments.commands", "study", "control", "--seeds", "1", "--root", str(root)]
-    command += ["--out", str(out), "--config", f"shapes={config}"]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    with subprocess.Popen(command, env=environment, start_new_session=True) as first:
+    write_config(tmp_path / "small.yaml", **SEARCH)
+    # Every path is seen from the folder that the command is given in.
+    command = [sys.executable, "-m", "experiments.commands", "study", "control", "--seeds", "1", "--root", "runs"]
+    command += ["--out", "results", "--config", "shapes=small.yaml"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as first:
         try:
             wait_until(lambda: any(root.glob("shapes-paper-s0/results/*")) or first.poll() is not None)
             assert first.returncode is None, "it has ended by itself"
@@ -43,7 +45,7 @@ def test_a_study_that_is_killed_goes_on_and_begins_nothing_again_that_has_ended(
     start = root / "shapes-start-s0"
     journal = {path: path.read_bytes() for path in (start / "journal").rglob("*") if path.is_file()}
 
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
 
     assert second.returncode == 0, second.stderr
     assert STUDIES["control"].question in second.stdout
