@@ -98,17 +98,17 @@ class Efficiency:
         }
 
     def findings(self, results: pd.DataFrame) -> list[str]:
-        """The networks alone; what each has to show with its weights, and what is behind these; the cost."""
+        """What each has to show with its weights, and what is behind these; the networks alone; the cost."""
         runs = found(results)
         unit = metric(runs)
         others = ["control", *RANDOM, "fresh"]
         by_control = [(arm, "control") for arm in (*RANDOM, "fresh")]
         behind = [f"`{arm}` {spread(of_arm['depth'], 0)}" for arm, of_arm in runs.groupby("arm", sort=False)]
         said = [
+            f"{comparisons(runs, [('paper', arm) for arm in others])} A difference in "
+            f"final {unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
             "The networks alone, trained from scratch alike: "
             + comparisons(runs, [("paper", arm) for arm in others], "scratch", f"{unit} from scratch"),
-            f"With the weights they have: {comparisons(runs, [('paper', arm) for arm in others])} A difference in "
-            f"final {unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
             f"The paired rule: {comparisons(runs, [('paired', arm) for arm in others])} "
             + comparisons(runs, [("paired", arm) for arm in others], "scratch", f"{unit} from scratch"),
             f"All others against the control: {comparisons(runs, by_control)}",

@@ -6,6 +6,7 @@ makes those of docs/studies again. Invariant: a page is a function of the study 
 docs to that.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -76,9 +77,9 @@ def page(study: Study, results: pd.DataFrame, provenance: Provenance) -> str:
 
 
 def index(recorded: Sequence[tuple[Study, pd.DataFrame]]) -> str:
-    """The page that lists them, Markdown: a row for each study with its results: its question, its first finding."""
+    """The page that lists them, Markdown: a row for each study with its results: its question, its answer."""
     rows = [
-        {"question": f"[{study.question}]({study.name}.md)", "answer": _flat(study.findings(results)[0])}
+        {"question": f"[{study.question}]({study.name}.md)", "answer": _first_sentence(study.findings(results)[0])}
         for study, results in recorded
     ]
     return f"{INDEX_HEAD}\n{markdown_table(pd.DataFrame(rows, columns=['question', 'answer']))}\n\n{INDEX_TAIL}"
@@ -150,6 +151,10 @@ def _cost(provenance: Provenance) -> str:
         f"{provenance.training_seconds / 3600:.1f} hours of training in {provenance.wall_hours:.1f} hours, on "
         f"{provenance.num_cores} cores of {provenance.machine}, recorded on {provenance.date[:10]} with {versions}."
     )
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", _flat(text), maxsplit=1)[0]
 
 
 def _flat(text: str) -> str:
