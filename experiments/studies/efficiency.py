@@ -104,7 +104,9 @@ class Efficiency:
         others = ["control", *RANDOM, "fresh"]
         by_control = [(arm, "control") for arm in (*RANDOM, "fresh")]
         behind = [f"`{arm}` {spread(of_arm['depth'], 0)}" for arm, of_arm in runs.groupby("arm", sort=False)]
+        reached = [f"`{arm}` {spread(of_arm['final'])}" for arm, of_arm in runs.groupby("arm", sort=False)]
         said = [
+            f"At equal cost, and after the same full training, final {unit} is: {', '.join(reached)}.",
             f"{comparisons(runs, [('paper', arm) for arm in others])} A difference in "
             f"final {unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
             "The networks alone, trained from scratch alike: "

@@ -30,7 +30,7 @@ def results(gain: float) -> pd.DataFrame:
      (-0.2, "no gain of `paper` over `random-many` can be told from 3 seeds")],
 )  # fmt: skip
 def test_scores_with_weights_are_held_against_the_control_then_random_search(gain: float, words: str) -> None:
-    said = Efficiency().findings(results(gain))[0]
+    said = Efficiency().findings(results(gain))[1]
     assert "`control`" in said.split(". ")[0] and words in said
     assert "over `random-long` can be told" in said and "fresh" not in said
     assert "behind these weights: `paper` 49 ± 0, `control` 46 ± 0, `random-many` 13 ± 0, `random-long` 19 ± 0." in said
@@ -39,7 +39,7 @@ def test_scores_with_weights_are_held_against_the_control_then_random_search(gai
 def test_networks_are_matched_with_their_trainings_from_scratch() -> None:
     runs = found(results(1.0)).drop_duplicates("arm").set_index("arm")
     assert runs["scratch"].to_dict() == {"paper": 41, "control": 41, "random-many": 35, "random-long": 42}
-    first = Efficiency().findings(results(1.0))[1]
+    first = Efficiency().findings(results(1.0))[2]
     assert "In AP from scratch, no gain of `paper` over `control` can be told from 3 seeds: +0.00" in first
     assert "`paper` is better than `random-many`: +6.00" in first and "worse than `random-long`: -1.00" in first
 
