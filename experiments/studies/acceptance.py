@@ -23,8 +23,8 @@ class Acceptance:
     name = "acceptance"
     question = "Which rule of acceptance finds the better network at equal cost?"
     claim = """SP-NAS, Algorithm 1: whatever scores higher than the best so far is the new best, by one training of
-        three epochs. The paper tries no other rule. This project has one that asks for more proof; is the proof worth
-        its trainings?"""
+        three epochs. (Section 3.1 says in passing that of several sets of modifications the best takes over; no table
+        compares rules.) This project has one that asks for more proof; is the proof worth its trainings?"""
     method = """`paper` takes any candidate that is better than the baseline. The paired rule asks it to be better than
         both the baseline and a control, the baseline's own network trained on with the same seed: `paired-unconfirmed`
         asks no more, `paired` has the step run again on one further seed beside a control, `paired-thrice` on three,

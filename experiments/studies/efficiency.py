@@ -106,7 +106,8 @@ class Efficiency:
         behind = [f"`{arm}` {spread(of_arm['depth'], 0)}" for arm, of_arm in runs.groupby("arm", sort=False)]
         reached = [f"`{arm}` {spread(of_arm['final'])}" for arm, of_arm in runs.groupby("arm", sort=False)]
         said = [
-            f"At equal cost, and after the same full training, final {unit} is: {', '.join(reached)}.",
+            f"With as many epochs of search and the same full training, final {unit} is: {', '.join(reached)}; "
+            "`paper`, `paired` and `control` have the start's training beside that.",
             f"{comparisons(runs, [('paper', arm) for arm in others])} A difference in "
             f"final {unit} is one in training, too; so many epochs are behind these weights: {', '.join(behind)}.",
             "The networks alone, trained from scratch alike: "

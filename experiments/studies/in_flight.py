@@ -23,14 +23,17 @@ class InFlight:
 
     name = "in-flight"
     question = "What do several candidates under way at a time cost in accuracy, and what do they gain in time?"
-    claim = """SP-NAS, section 4.1: candidates train in parallel on four nodes. Algorithm 1 is sequential, and the paper
-        does not say what its parallel version costs: a candidate that is decided before others are told grows from a
-        baseline that may be outdated by the time it is scored."""
+    claim = """SP-NAS, section 4.1: candidates train in parallel on four nodes. Algorithm 1 is sequential (section 3.1
+        has several sets of modifications tried at each iteration), and the paper does not say what its parallel version
+        costs: a candidate that is decided before others are told grows from a baseline that may be outdated by the time
+        it is scored."""
     method = """The paper's search with 1, 4 (which is `paper`) and 16 candidates under way, all else alike: as many
         candidates, the same start, the same full training at the end. `control` is the search without morphs, 4 under
         way. The time is computed from the seconds that jobs took: with n under way and n workers, job k is decided once
         job k - n is told, outcomes are told in order, and the start runs alone; what passes between jobs is not
-        counted. A late candidate is one whose parent was no longer the best when it was told."""
+        counted. The machine had other work at times, so minutes of two arms can't be compared; how many times as fast
+        an arm is as its own jobs on one worker can. A late candidate is one whose parent was no longer the best when it
+        was told."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """A search of each; the control is other studies' as well."""

@@ -188,7 +188,9 @@ def _lost(difference: Paired, unit: str) -> str:
 
 def _regaining(rows: pd.DataFrame, kind: str) -> str:
     """How soon a kind is as good as the start was, and as the start is that trains on."""
-    back, level = (_soon(rows[column].median()) for column in ("regained", "level"))
+    back, level = (_soon(float(rows[column].quantile(0.5, interpolation="higher"))) for column in ("regained", "level"))
+    if (rows["regained"] == 0).all():
+        back = "at step 0, never having been lost"
     return (
         f"{kind}: the accuracy that the start had is reached {back}, that of the start that trains on, but for "
         f"{CLOSE:.0f} point, {level} (medians of {len(rows)}); by the end {_share(rows['ever'])} % have reached the "

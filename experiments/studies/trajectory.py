@@ -32,7 +32,7 @@ class Trajectory:
 
     name = "trajectory"
     question = "How does the search come to its network, and where does that spend its FLOPs?"
-    claim = """SP-NAS, Figures 3 and 4b and section 4.1: on ECP the search keeps finding better networks; the networks
+    claim = """SP-NAS, Figures 3 and 4b: on ECP the search keeps finding better networks; the networks
         found differ by data set in where they compute: COCO's more in the last stages, those of VOC, ECP and BDD in
         the first ones."""
     method = """The paper's search on drawn shapes and on photographs of blood cells, from the same start with each data

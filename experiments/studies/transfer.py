@@ -25,7 +25,8 @@ class Transfer:
     name = "transfer"
     question = "Is a network that was found on one data set worth as much on another?"
     claim = """SP-NAS, supplement, Table 2: what was searched on the data set itself is best there, what was searched on
-        another has "a small performance drop": 1.1 to 1.3 mAP on COCO and BDD, 0.005 of LAMR on ECP."""
+        another has "a small performance drop": 0.9 to 1.3 mAP on COCO and BDD, 0.005 to 0.006 of LAMR
+        on ECP."""
     method = f"""With each seed the paper's search runs on both data sets. Then the start network, and what was found on
         each, are trained from random weights on each data set: {START_EPOCHS} epochs, the same images in the same
         order. So a score has nothing of the weights that a search came to, and the start's own tells what any search

@@ -11,7 +11,7 @@ from experiments.studies.catalogue import STUDIES
 from experiments.studying.pages import write_pages
 from experiments.studying.records import provenance, write_record
 from experiments.studying.side_by_side import Place, Tell, carry_out_all
-from experiments.studying.study import CONFIGS, Finished, Run, Study
+from experiments.studying.study import CONFIGS, Finished, Run, Runs, Study
 from models.wording import brief
 from orchestrator.environment import check_environment
 from orchestrator.errors import UserError
@@ -55,7 +55,8 @@ def carry_out_studies(
         for study in list(open_studies):
             if all(run.name in finished for run in study.runs(seeds, finished)):
                 open_studies.remove(study)
-                _write(study, seeds, finished, out, tell)
+                _write(study, seeds, finished, out, configs, tell)
+        assert missing or not open_studies, "a study waits for a run that nobody asks for"
         if missing:
             tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
             _check(place, missing)
@@ -73,14 +74,14 @@ def _check(place: Place, runs: Sequence[Run]) -> None:
             checked.add(asked)
 
 
-def _write(study: Study, seeds: Sequence[int], finished: Mapping[str, Finished], out: Path, tell: Tell) -> None:
+def _write(study: Study, seeds: Sequence[int], finished: Runs, out: Path, configs: Sequence[str], tell: Tell) -> None:
     """Record a study whose runs have ended, and tell its answer."""
     runs = [finished[run.name] for run in study.runs(seeds, finished)]
-    command = f"spnas study {study.name} --seeds {len(seeds)}" + (f" --first-seed {seeds[0]}" if seeds[0] else "")
+    used = sorted({each.run.seed for each in runs})
+    words = ["spnas study", study.name, f"--seeds {len(used)}", *([f"--first-seed {used[0]}"] if used[0] else [])]
+    command = " ".join([*words, *(f"--config {text}" for text in configs)])
     results = study.results(seeds, finished)
-    write_record(
-        out / f"{study.name}.parquet", results, provenance(study.name, command, seeds, runs, datetime.now(UTC))
-    )
+    write_record(out / f"{study.name}.parquet", results, provenance(study.name, command, used, runs, datetime.now(UTC)))
     write_pages(out, STUDIES.values())
     tell(study.question)
     for finding in study.findings(results):

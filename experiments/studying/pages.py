@@ -43,13 +43,14 @@ Searches run side by side, as many as there are workers for: each is a trial of 
 them. After Ctrl-C, a `kill -9` or a lost machine the same command goes on, and begins nothing again that has ended.
 Seeds are counted from `--first-seed`: tune on others than you record.
 
-The same studies at full size, on your own cluster and data, have your configs in place of the small ones:
+The same studies at full size, on your own cluster and data, have your configs in place of the small ones. Give them a
+`serial.max_candidates`, so that what is compared costs as much; the sentences about small images are not yours then:
 
 <!-- not run: needs the full data set and a cluster -->
 
 ```sh
 ray job submit --working-dir . -- python -m experiments.commands study all --root s3://bucket/studies \\
-    --out /mnt/studies --config shapes=experiments/coco.yaml --config bccd=experiments/voc.yaml
+    --out /mnt/studies --config shapes=coco_500.yaml --config bccd=voc_500.yaml
 ```
 """
 
@@ -68,6 +69,7 @@ def page(study: Study, results: pd.DataFrame, provenance: Provenance) -> str:
     parts += [
         "## What was done",
         _flat(study.method),
+        _chance(provenance),
         _cost(provenance),
         "<!-- not run: takes hours -->",
         f"```sh\n{provenance.command}\n```",
@@ -141,6 +143,15 @@ def _cell(value: object) -> str:
     if pd.isna(value):  # type: ignore[call-overload]
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def _chance(provenance: Provenance) -> str:
+    least = 2 / 2 ** len(provenance.seeds)
+    return (
+        "A difference is called one where its 95 % interval leaves out zero. The intervals are not corrected for how "
+        "many there are on this page, so one in twenty of those without a difference would be called one, too; with "
+        f"{len(provenance.seeds)} seeds the sign-flip p can't be below {min(1.0, least):.2g}."
+    )
 
 
 def _cost(provenance: Provenance) -> str:

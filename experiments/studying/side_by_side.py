@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -69,8 +70,13 @@ class Place:
         given = self.configs.get(run.config, self.configs.get(run.data))
         path = CONFIGS / f"{run.config}.yaml" if given is None else given
         config = load_config(path, (), changes)
-        if run.candidates == 1 or config.serial.max_candidates is None:
+        if run.candidates == 1:
             return config
+        if config.serial.max_candidates is None:
+            raise UserError(
+                f"config {path}: serial.max_candidates: null, but {run.arm} has a share of them, to cost what others "
+                "do; give a number"
+            )
         fewer = max(1, round(run.candidates * config.serial.max_candidates))
         return load_config(path, (), changes | {"serial.max_candidates": fewer})
 
@@ -97,7 +103,7 @@ class Place:
         if fixed := [key for key in changed if not may_change(key)]:
             raise UserError(
                 f"run {folder.address}: was made with {fixed[0]} {brief(changed[fixed[0]][0])}, but the study "
-                f"asks for, {brief(changed[fixed[0]][1])}; name another --root, or remove that folder"
+                f"asks for {brief(changed[fixed[0]][1])}; name another --root, or remove that folder"
             )
         trials = history.trials.to_frame()
         return Finished(
@@ -164,7 +170,10 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
         # The driver's own process waits nearly all of its time.
         return tune.PlacementGroupFactory([{}, *([worker] * fleet.num_workers)])
 
-    connect(FleetConfig(num_workers=os.cpu_count() or 1))
+    widest = max(fleet.num_workers * fleet.cpus_per_worker for fleet in (config.fleet for config in configs.values()))
+    connect(FleetConfig(num_workers=max(os.cpu_count() or 1, widest)))
+    if (there := ray.cluster_resources().get("CPU", 0)) < widest:  # type: ignore[no-untyped-call]
+        tell(f"the cluster has {there:g} CPUs by now; runs that need {widest} wait until there are as many")
     watcher = _Watcher(len(runs), tell)
     for name in QUIET:
         os.environ.setdefault(name, QUIET[name])

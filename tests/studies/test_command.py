@@ -72,6 +72,27 @@ def test_a_config_of_no_data_set_is_refused(text: str, tmp_path: Path) -> None:
         carry_out_studies(["control"], [0], str(tmp_path), tmp_path / "out", [text], print)
 
 
+@pytest.mark.parametrize("recipe", ["coco", "voc"])
+@pytest.mark.parametrize("arm", searches.ARMS)
+def test_at_full_size_searches_that_are_compared_differ_in_their_arm_alone(
+    arm: str, recipe: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"base: {REPOSITORY / 'experiments' / recipe}.yaml\nserial: {{max_candidates: 500}}\n")
+    place = Place(str(tmp_path), {"shapes": config})
+    made = place.config(replace(searches.search("shapes", arm, seed=3), origin=None))
+    has_phases = "reignited" in arm
+    assert (made.parallel is not None, made.serial.num_rounds) == ((True, 2) if has_phases else (False, 1))
+    assert made.serial.reignite == (arm == "reignited")
+    assert made.serial.max_candidates == round(500 * searches.SHARES.get(arm, 1.0))
+
+
+def test_a_share_of_no_number_of_candidates_is_refused(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), {"shapes": REPOSITORY / "experiments" / "coco.yaml"})
+    with pytest.raises(UserError, match="serial.max_candidates: null, but paired has a share of them"):
+        place.config(replace(searches.search("shapes", "paired", seed=0), origin=None))
+
+
 @pytest.mark.parametrize("arm", [arm for arm in searches.ARMS if arm == "fresh" or "reignited" in arm])
 def test_an_arm_is_a_change_of_its_config(arm: str, tmp_path: Path) -> None:
     run = replace(searches.search("shapes", arm, seed=3), origin=None)

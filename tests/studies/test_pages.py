@@ -34,7 +34,8 @@ def test_a_page_has_the_claim_the_answer_and_what_it_took() -> None:
     assert "| arm | AP | runs |\n| --- | --- | ---: |\n| random | 2.0 ± 1.0 | 3 |\n| search | 12.0 ± 1.0 | 3 |" in text
     assert "](made-up.svg)" in text and "](made-up.parquet)" in text
     assert (
-        "Numbers were made up.\n\n6 runs with seeds 0, 1, 2: 1.5 hours of training in 0.8 hours, on 2 cores of" in text
+        "with 3 seeds the sign-flip p can't be below 0.25.\n\n"
+        "6 runs with seeds 0, 1, 2: 1.5 hours of training in 0.8 hours, on 2 cores of" in text
     )
     assert "an abacus, recorded on 2026-11-21 with python 3.11.9, spnas 0.1.0." in text
     assert "<!-- not run: takes hours -->\n\n```sh\nspnas study made-up --seeds 3\n```" in text

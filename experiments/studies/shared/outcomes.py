@@ -129,7 +129,7 @@ def verdict(difference: Paired) -> str:
     """Which way a difference goes: ``better``, ``worse``, ``open``; ``none`` without a pair to tell by."""
     if difference.num == 0:
         return "none"
-    if difference.num == 1:
+    if difference.num == 1 or (difference.num == 2 and difference.deviation == 0):  # two equal ones are chance, too
         return "open"
     return "better" if difference.low > 0 else "worse" if difference.high < 0 else "open"
 

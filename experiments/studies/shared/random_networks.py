@@ -1,4 +1,4 @@
-"""Networks at random, of the size of another: what a search has to beat (SP-NAS, section 4.3, Table 9).
+"""Networks at random, of the size of another: what a search has to beat (SP-NAS, section 4.2, Table 9).
 
 Invariant: they have the blocks, the stages and the doublings of the network that they are drawn for; every such
 encoding is as likely as any other.

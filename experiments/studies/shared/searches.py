@@ -13,20 +13,23 @@ from experiments.studying.study import Run
 START_EPOCHS = 30
 """Of a start; afterwards three more gain it little."""
 
-_PAPER = {"serial.acceptance": "paper", "serial.pace": None}
-_PAIRED = {"serial.acceptance": "paired", "serial.pace": None}
+_RULE = {"serial.acceptance": "paper", "serial.pace": None}
+# One round of the serial level, whatever the config has beside it: only so do searches that differ in one thing cost
+# about the same.
+_PAPER = {**_RULE, "serial.num_rounds": 1, "serial.reignite": False, "parallel": None}
+_PAIRED = {**_PAPER, "serial.acceptance": "paired"}
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "paper": _PAPER,
     "control": {**_PAPER, "serial.num_morphs": 0},
-    "fresh": {**_PAPER, "serial.inherit": False, "serial.reignite": False, "start.weights": None},
+    "fresh": {**_PAPER, "serial.inherit": False, "start.weights": None},
     "paired": _PAIRED,
     "paired-unconfirmed": {**_PAIRED, "serial.confirmations": 0},
     "paired-thrice": {**_PAIRED, "serial.confirmations": 3},
     "in-flight-1": {**_PAPER, "serial.in_flight": 1},
     "in-flight-16": {**_PAPER, "serial.in_flight": 16},
-    "reignited": {**_PAPER, "serial.reignite": True},
-    "not-reignited": {**_PAPER, "serial.reignite": False},
+    "reignited": {**_RULE, "serial.reignite": True},
+    "not-reignited": {**_RULE, "serial.reignite": False},
 }
 """What a search has other than its data set's config, by its name."""
 
