@@ -14,7 +14,7 @@ from experiments.studying.side_by_side import Place, Tell, carry_out_all
 from experiments.studying.study import CONFIGS, Finished, Run, Runs, Study
 from models.wording import brief
 from orchestrator.environment import check_environment
-from orchestrator.errors import UserError
+from orchestrator.errors import RunStopped, UserError
 
 
 def chosen(names: Sequence[str]) -> list[Study]:
@@ -52,15 +52,27 @@ def carry_out_studies(
     while open_studies:
         # Runs that start from others are asked for once these have ended.
         missing = _missing(place, open_studies, seeds, finished)
-        for study in list(open_studies):
-            if all(run.name in finished for run in study.runs(seeds, finished)):
-                open_studies.remove(study)
-                _write(study, seeds, finished, out, configs, tell)
+        _write_those_complete(open_studies, seeds, finished, out, configs, tell)
         assert missing or not open_studies, "a study waits for a run that nobody asks for"
         if missing:
             tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
             _check(place, missing)
-            carry_out_all(place, missing, lambda line: tell(f"  {line}"))
+            try:
+                carry_out_all(place, missing, lambda line: tell(f"  {line}"))
+            except RunStopped:
+                _missing(place, open_studies, seeds, finished)
+                _write_those_complete(open_studies, seeds, finished, out, configs, tell)
+                raise
+
+
+def _write_those_complete(
+    open_studies: list[Study], seeds: Sequence[int], finished: Runs, out: Path, configs: Sequence[str], tell: Tell
+) -> None:
+    """Write the studies all of whose runs have ended, and take them off the list."""
+    for study in list(open_studies):
+        if all(run.name in finished for run in study.runs(seeds, finished)):
+            open_studies.remove(study)
+            _write(study, seeds, finished, out, configs, tell)
 
 
 def _check(place: Place, runs: Sequence[Run]) -> None:
