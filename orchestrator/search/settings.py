@@ -68,7 +68,13 @@ class SerialSettings(Limits):
     n_stuck: int = Field(20, ge=1, description="candidates without an improvement until the search is stuck")
     num_rounds: int = Field(2, ge=1, description="rounds of search, each ended by a reignition")
     reignite: bool = Field(True, description="pretrain the baseline anew when the search is stuck")
-    in_flight: int = Field(16, ge=1, le=100_000, description="jobs decided but not told; the size of a generation")
+    in_flight: int = Field(
+        16,
+        ge=1,
+        le=100_000,
+        description="jobs decided but not told; the size of a generation. More are faster and find less: see the study "
+        "in-flight",
+    )
     min_blocks: int = Field(8, ge=1, description="fewest serial blocks")
     max_blocks: int = Field(60, ge=1, le=MAX_BLOCKS, description="most serial blocks")
     min_stages: int = Field(4, ge=1, description="fewest encoded stages")
