@@ -3,7 +3,7 @@
 import os
 import sys
 
-from experiments.commands import app
+from orchestrator.cli import app
 
 if __name__ == "__main__":
     os.environ.setdefault("RAY_ADDRESS", "auto")  # the node's Ray, not one of our own
