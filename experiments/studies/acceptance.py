@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.studies.shared.drawing import course_and_finals
 from experiments.studies.shared.jobs import jobs
-from experiments.studies.shared.outcomes import by_seed, comparisons, course, metric, outcomes, shortcomings, summary
+from experiments.studies.shared.outcomes import by_seed, comparisons, metric, outcomes, shortcomings, summary
 from experiments.studies.shared.searches import searches
-from experiments.studying.figures import curves, dots, legend
 from experiments.studying.statistics import spread
 from experiments.studying.study import Run, Runs
-from orchestrator.report.style import new_figure
 
 ARMS = ("paper", "paired-unconfirmed", "paired", "paired-thrice", "control")
 PAIRED = ("paired-unconfirmed", "paired", "paired-thrice")
@@ -73,11 +72,4 @@ class Acceptance:
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """The best so far over the trainings, and the final scores."""
-        runs, unit = outcomes(results, ARMS), metric(results)
-        figure = new_figure(2.9)
-        left, right = figure.subplots(1, 2)
-        over = course(results, ARMS, "trainings").rename(columns={"best": f"own best {unit}"})
-        curves(left, over, "trainings", f"own best {unit}")
-        dots(right, runs.rename(columns={"final": f"final {unit}"}), f"final {unit}")
-        legend(figure)
-        return figure
+        return course_and_finals(results, ARMS, (1, 1))

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.outcomes import sign_of
 from experiments.studies.shared.scores import accepted, metric, shortfall
 from experiments.studies.shared.searches import search, searches, trials
 from experiments.studying.figures import legend, points
@@ -134,7 +135,7 @@ class Ranking:
 
 def _too_short(found: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     """What to hold against the study first: full training that falls behind the weights it is to judge."""
-    sign = -1 if (results["mode"] == "min").any() else 1
+    sign = sign_of(results)
     scores = found[[INHERITED, PRETRAINED]].dropna()
     behind = int((sign * scores[PRETRAINED] < sign * scores[INHERITED]).sum())
     if 2 * behind <= len(scores):

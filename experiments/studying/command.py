@@ -13,7 +13,6 @@ from experiments.studying.records import provenance, write_record
 from experiments.studying.side_by_side import Place, Tell, carry_out_all
 from experiments.studying.study import CONFIGS, Finished, Run, Runs, Study
 from models.wording import brief
-from orchestrator.environment import check_environment
 from orchestrator.errors import RunStopped, UserError
 
 
@@ -56,7 +55,6 @@ def carry_out_studies(
         assert missing or not open_studies, "a study waits for a run that nobody asks for"
         if missing:
             tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
-            _check(place, missing)
             try:
                 carry_out_all(place, missing, lambda line: tell(f"  {line}"))
             except RunStopped:
@@ -73,17 +71,6 @@ def _write_those_complete(
         if all(run.name in finished for run in study.runs(seeds, finished)):
             open_studies.remove(study)
             _write(study, seeds, finished, out, configs, tell)
-
-
-def _check(place: Place, runs: Sequence[Run]) -> None:
-    """See that machine and data can bear these runs; a data set is opened once for all that ask the same of it."""
-    checked: set[str] = set()
-    for run in runs:
-        config = place.config(run)
-        asked = config.model_dump_json(include={"data", "training", "reignition", "final", "fleet"})
-        if asked not in checked:
-            check_environment(config)
-            checked.add(asked)
 
 
 def _write(study: Study, seeds: Sequence[int], finished: Runs, out: Path, configs: Sequence[str], tell: Tell) -> None:

@@ -5,7 +5,7 @@ nothing of what it writes is read again, so whatever dies, the same command goes
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,7 @@ from models.wording import brief, one_line
 from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.config_files import differences, load_config, may_change
 from orchestrator.driver import Driver
+from orchestrator.environment import check_environment
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.fleet import connect
 from orchestrator.given import changes_from, put_given
@@ -154,6 +155,7 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
         UserError: for what the user got wrong.
     """
     configs = {run.name: place.config(run) for run in runs}
+    _check(configs.values())
     by_name = {run.name: run for run in runs}
 
     def bring_to_its_end(trial: dict[str, str]) -> None:
@@ -186,6 +188,16 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
         tuner.fit()
     if watcher.failed:
         raise RunStopped("; ".join(f"{name}: {reason}" for name, reason in watcher.failed.items()))
+
+
+def _check(configs: Iterable[RunConfig]) -> None:
+    """See that machine and data can bear these runs; a data set is opened once for all that ask the same of it."""
+    checked: set[str] = set()
+    for config in configs:
+        asked = config.model_dump_json(include={"data", "training", "reignition", "final", "fleet"})
+        if asked not in checked:
+            check_environment(config)
+            checked.add(asked)
 
 
 class _Watcher(tune.Callback):
