@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.studies.shared.drawing import course_and_finals
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import by_seed, comparisons, metric, outcomes, shortcomings, summary
 from experiments.studies.shared.searches import searches
 from experiments.studying.statistics import spread
@@ -16,7 +16,7 @@ ARMS = ("paper", "paired-unconfirmed", "paired", "paired-thrice", "control")
 PAIRED = ("paired-unconfirmed", "paired", "paired-thrice")
 
 
-class Acceptance:
+class Acceptance(RecordsJobs):
     """The paper's rule, and the paired one with no, one and three confirmations."""
 
     name = "acceptance"
@@ -36,10 +36,6 @@ class Acceptance:
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """A search of each."""
         return searches("shapes", ARMS, seeds)
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Each rule's scores and cost, how many steps it took; the final scores seed by seed."""

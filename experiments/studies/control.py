@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.studies.shared.drawing import course_and_finals
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import by_seed, compared, metric, outcomes, shortcomings, summary
 from experiments.studies.shared.searches import searches
 from experiments.studying.statistics import spread
@@ -15,7 +15,7 @@ from experiments.studying.study import Run, Runs
 ARMS = ("paper", "paired", "control")
 
 
-class Control:
+class Control(RecordsJobs):
     """The greedy loop with morphs, beside the same loop without any."""
 
     name = "control"
@@ -34,10 +34,6 @@ class Control:
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """The start of each seed, and three searches from it."""
         return searches("shapes", ARMS, seeds)
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Each arm's scores and cost; the final scores seed by seed."""

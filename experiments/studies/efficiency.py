@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import (
     by_seed,
     comparisons,
@@ -34,7 +34,7 @@ FROM_SCRATCH = 2
 """Seeds whose finds are trained from scratch, too: it costs as much as all the rest."""
 
 
-class Efficiency:
+class Efficiency(RecordsJobs):
     """Searches beside random networks: as many of them, and as few as can be trained for long at the same cost."""
 
     name = "efficiency"
@@ -68,10 +68,6 @@ class Efficiency:
             if seed in seeds[:FROM_SCRATCH] and all(name in finished for name in names):
                 asked.append(_from_scratch([finished[name] for name in names], seed))
         return asked
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The paper's table: scores beside their cost; then the networks' own worth, and scores seed by seed."""

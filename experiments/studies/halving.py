@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.studies.shared.children import children
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
 from experiments.studies.shared.searches import start
 from experiments.studying.figures import bars, legend
@@ -32,7 +32,7 @@ KEPT, CHANCE, LOST, TRULY_LOST, SAVED = "kept", "by chance", "lost", "truly lost
 Floats = NDArray[np.float64]
 
 
-class Halving:
+class Halving(RecordsJobs):
     """Children of one start, measured after every epoch of the fast scheme."""
 
     name = "halving"
@@ -51,10 +51,6 @@ class Halving:
         """The start, then its children."""
         asked = [start("shapes", seed) for seed in seeds]
         return asked + [children(run.seed, finished[run.name]) for run in asked if run.name in finished]
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """What halving keeps, loses and saves, by the size of groups and the number of cuts."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import by_seed, comparisons, gain, metric, outcomes, plus_minus, shortcomings
 from experiments.studies.shared.schedule import seconds_with_workers
 from experiments.studies.shared.searches import searches
@@ -18,7 +18,7 @@ ARMS = {"in-flight-1": 1, "paper": 4, "in-flight-16": 16}
 CONTROL = "control"
 
 
-class InFlight:
+class InFlight(RecordsJobs):
     """The same search with one, four and sixteen candidates under way."""
 
     name = "in-flight"
@@ -38,10 +38,6 @@ class InFlight:
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """A search of each; the control is other studies' as well."""
         return searches("shapes", (*ARMS, CONTROL), seeds)
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """What each came to and how long it takes; the final scores seed by seed."""

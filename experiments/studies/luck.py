@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from experiments.studies.shared.children import children
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
 from experiments.studies.shared.scores import MERIT, metric, shortfall, with_merit
 from experiments.studies.shared.searches import search, searches, start, trials
@@ -42,7 +42,7 @@ SHOWN = {
 }
 
 
-class Luck:
+class Luck(RecordsJobs):
     """Children of one start with several seeds; and the steps that a search has accepted, taken again."""
 
     name = "luck"
@@ -65,10 +65,6 @@ class Luck:
             if (found := finished.get(search("shapes", "paper", seed).name)) is not None:
                 asked += steps_again(found)
         return asked
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The noise, what it does to a choice, and every step that was taken again."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import verdict
 from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
 from experiments.studies.shared.searches import start, trials
@@ -30,7 +30,7 @@ NOTHING = 0.005
 """Points that no table shows."""
 
 
-class Morphs:
+class Morphs(RecordsJobs):
     """Every single morph of a start, beside the same block with random weights, measured as it trains on."""
 
     name = "morphs"
@@ -48,10 +48,6 @@ class Morphs:
         """The start, then each of its morphs."""
         asked = [start("shapes", seed) for seed in seeds]
         return asked + [_morphed(finished[run.name]) for run in asked if run.name in finished]
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """By kind: at once, on the way, and in the end."""

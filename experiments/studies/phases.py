@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import (
     best_row,
     by_seed,
@@ -33,7 +33,7 @@ PHASES = ("start", "serial round 1", "serial round 2", "parallel")
 """The rows of the paper's table."""
 
 
-class Phases:
+class Phases(RecordsJobs):
     """Two serial rounds and the parallel level, with and without reignition."""
 
     name = "phases"
@@ -54,10 +54,6 @@ class Phases:
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """Both searches of each seed; the control is other studies' as well."""
         return searches("shapes", (*ARMS, CONTROL), seeds)
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The paper's table for each arm; then scores and cost, and the final scores seed by seed."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import sign_of
 from experiments.studies.shared.scores import accepted, metric, shortfall
 from experiments.studies.shared.searches import search, searches, trials
@@ -39,7 +39,7 @@ PAIRS = (
 )
 
 
-class Ranking:
+class Ranking(RecordsJobs):
     """The networks of a search, trained by the fast scheme from scratch and in full, with and without pretraining."""
 
     name = "ranking"
@@ -63,10 +63,6 @@ class Ranking:
             if found is not None:
                 asked.append(_trained_otherwise(found, seed))
         return asked
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Every pair of rankings, and every network."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.jobs import jobs
+from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import plus_minus, verdict
 from experiments.studies.shared.scores import MERIT, accepted, shortfall, with_merit
 from experiments.studies.shared.searches import START_EPOCHS, search, searches, start, trials
@@ -19,7 +19,7 @@ DATA = ("shapes", "bccd")
 START = "the start"
 
 
-class Transfer:
+class Transfer(RecordsJobs):
     """What was found on each data set, and the start, trained from scratch on each."""
 
     name = "transfer"
@@ -48,10 +48,6 @@ class Transfer:
             ]
             asked += [trials(data, "transferred", seed, entries, final__epochs=START_EPOCHS) for data in DATA]
         return asked
-
-    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
-        """See `jobs`."""
-        return jobs(finished[run.name] for run in self.runs(seeds, finished))
 
     def tables(self, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """The supplement's Table 2, and the networks."""

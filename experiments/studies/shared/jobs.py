@@ -3,11 +3,12 @@
 Invariant: scores are the objective's metric in percent, and comparable within a data set alone.
 """
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from experiments.studying.study import Finished
+from experiments.studying.study import Finished, Run, Runs
 
 COLUMNS = {
     "data": "the data set",
@@ -54,3 +55,15 @@ def _jobs(finished: Finished) -> pd.DataFrame:
         best=100 * trials["best"],
         epochs=[finished.config.recipe(recipe).epochs or float("nan") for recipe in trials["recipe"]],
     )[list(COLUMNS)]
+
+
+class RecordsJobs(ABC):
+    """A study that records the jobs of all its runs."""
+
+    @abstractmethod
+    def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
+        """See `Study`."""
+
+    def results(self, seeds: Sequence[int], finished: Runs) -> pd.DataFrame:
+        """See `jobs`."""
+        return jobs(finished[run.name] for run in self.runs(seeds, finished))
