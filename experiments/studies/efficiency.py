@@ -30,9 +30,6 @@ RANDOM = ("random-many", "random-long")
 GIVEN = ("paper", "paired", "control")
 """Arms that begin with the weights of the start."""
 
-FROM_SCRATCH = 2
-"""Seeds whose finds are trained from scratch, too: it costs as much as all the rest."""
-
 
 class Efficiency(RecordsJobs):
     """Searches beside random networks: as many of them, and as few as can be trained for long at the same cost."""
@@ -65,7 +62,7 @@ class Efficiency(RecordsJobs):
             asked += [*drawn, *(run for run in finals if run.origin is not None and run.origin[0] in finished)]
             names = [start("shapes", seed).name, *(search("shapes", arm, seed).name for arm in ARMS)]
             names += [run.name for run in finals]
-            if seed in seeds[:FROM_SCRATCH] and all(name in finished for name in names):
+            if all(name in finished for name in names):
                 asked.append(_from_scratch([finished[name] for name in names], seed))
         return asked
 

@@ -15,7 +15,8 @@ from experiments.studying.statistics import Correlation, partial_tau, spread, ta
 from experiments.studying.study import Finished, Run, Runs
 from orchestrator.report.style import GREY, SERIES, new_figure
 
-FULL_EPOCHS = 16
+FULL_EPOCHS = 48
+"""Above the most that lie behind the weights of a search's candidate; with 16, deep networks had not yet learned."""
 
 INHERITED, PRETRAINED, FULL, FAST = "inherited", "pretrained", "full", "fast"
 WAYS = {
