@@ -35,10 +35,9 @@ check: install
 docs: install
 	$(BIN)/python -m mkdocs build --strict
 
+# All, or such as `make bench BENCH="weights start-up"`.
 bench: install
-	$(BIN)/python -m experiments.benchmarks
-	$(BIN)/python -m experiments.benchmarks loading
-	$(BIN)/python -m experiments.long_run
+	$(BIN)/python -m experiments.benchmarks $(BENCH)
 
 # Such as `make chaos CHAOS="--seed 3 --only node"`.
 chaos: install
