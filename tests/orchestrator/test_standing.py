@@ -90,3 +90,18 @@ def test_what_does_not_follow_is_one_line_with_its_place() -> None:
         UserError, match=rf"record {told + 2} \('told'\) does not follow .*in the order of their indices"
     ):
         Standing.read(config, Kept([*records[: told + 1], *records[told:]]))
+
+
+def test_reading_makes_no_row_before_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def decided_values(record: Record, cost: object) -> dict[str, Any]:
+        made.append(record["job"]["index"])
+        return {"attempts": 0}
+
+    monkeypatch.setattr("orchestrator.standing.decided_values", decided_values)
+    config = config_of("paper")
+    standing = Standing.read(config, Kept(records_of(config)))
+    assert not made
+    list(standing.rows.since(len(standing.rows) - 3))
+    assert made == [standing.num_told + standing.num_pending - number for number in (3, 2, 1)]
