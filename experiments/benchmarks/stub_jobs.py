@@ -112,7 +112,7 @@ def by_actor_pool(num_jobs: int, seconds: int, num_workers: int) -> list[Interva
     return done
 
 
-class _Trial(tune.Trainable):  # type: ignore[misc]
+class _Trial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._seconds = config["seconds"]
 

@@ -160,7 +160,7 @@ def counting() -> Finding:
         return put(value, **options)
 
     with tempfile.TemporaryDirectory() as scratch:
-        ray.put = counted  # type: ignore[assignment]
+        ray.put = counted
         try:
             by_our_driver(Path(scratch) / "run", NUM_JOBS, 0, 2)
         finally:
