@@ -38,10 +38,9 @@ check: install
 docs: install
 	$(BIN)/python -m mkdocs build --strict
 
+# All, or such as `make bench BENCH="weights start-up"`.
 bench: install
-	$(BIN)/python -m experiments.benchmarks
-	$(BIN)/python -m experiments.benchmarks loading
-	$(BIN)/python -m experiments.long_run
+	$(BIN)/python -m experiments.benchmarks $(BENCH)
 
 # The recorded studies; `make studies SEEDS=2 STUDIES=luck RESULTS=/tmp/quick` is a part of them in less time.
 studies: install

@@ -13,6 +13,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping
+from typing import TypeGuard
 
 import numpy as np
 import safetensors.torch
@@ -78,32 +79,40 @@ def unpack(buffer: "NDArray[np.uint8] | bytes") -> tuple[dict[str, Tensor], dict
     header, start = read_header(array)
     metadata = take_metadata(header)
     data = _as_tensor(array[start:])
+    typed = {dtype: _typed(data, dtype) for dtype in _DTYPES.values()}
 
     spans: list[tuple[int, int]] = []
     tensors = {}
     for name, entry in header.items():
-        dtype, shape, begin, end = _entry(name, entry, len(data))
+        dtype, shape, begin, end = _entry(name, entry, len(array) - start)
         spans.append((begin, end))
-        tensors[name] = _view(data, dtype, shape, begin, end, aligned=array.ctypes.data + start + begin)
+        whole = typed[dtype]
+        if whole is None or begin % dtype.itemsize:
+            tensors[name] = _view(data, dtype, shape, begin, end)
+        else:
+            tensors[name] = whole[begin // dtype.itemsize : end // dtype.itemsize].view(shape)
     position = 0
     for begin, end in sorted(spans):
         if begin != position:
             raise ValueError(f"weights: the tensors overlap or leave a hole at byte {position}; the blob is corrupt")
         position = end
-    if position != len(data):
-        raise ValueError(f"weights: {len(data) - position} bytes after the last tensor; the blob is corrupt")
+    if position != len(array) - start:
+        raise ValueError(f"weights: {len(array) - start - position} bytes after the last tensor; the blob is corrupt")
     return tensors, metadata
 
 
 def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[int], int, int]:
     """The checked dtype, shape and offsets of one tensor."""
-    match entry:
-        case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)]} if (
-            code in _DTYPES and all(type(size) is int and size >= 0 for size in shape) and _fits(shape)
-        ):
-            dtype = _DTYPES[code]
-        case _:
-            raise ValueError(f"weights: the header's entry of {brief(name)} is malformed: {brief(entry)}")
+    code, shape, offsets = (
+        (entry.get("dtype"), entry.get("shape"), entry.get("data_offsets"))
+        if isinstance(entry, dict)
+        else (None, None, None)
+    )
+    dtype = _DTYPES.get(code) if isinstance(code, str) else None
+    # by hand: a `match` takes as long as all the rest
+    if dtype is None or not _are_counts(shape) or not _fits(shape, num_bytes) or not _are_counts(offsets, 2):
+        raise ValueError(f"weights: the header's entry of {brief(name)} is malformed: {brief(entry)}")
+    begin, end = offsets
     if not 0 <= begin <= end <= num_bytes:
         raise ValueError(
             f"weights: {brief(name)} should lie in bytes {brief(begin)} to {brief(end)} of {num_bytes}; "
@@ -116,11 +125,22 @@ def _entry(name: str, entry: object, num_bytes: int) -> tuple[torch.dtype, list[
     return dtype, shape, begin, end
 
 
-def _fits(shape: list[int]) -> bool:
-    """Whether torch can count in this shape, even where one size is zero."""
+def _are_counts(values: object, count: int | None = None) -> TypeGuard[list[int]]:
+    """Whether this is a list of numbers, none of them negative, and as many."""
     return (
-        len(shape) <= 64 and all(size < 2**60 for size in shape) and math.prod(max(size, 1) for size in shape) < 2**60
+        isinstance(values, list)
+        and (count is None or len(values) == count)
+        and all(type(value) is int and value >= 0 for value in values)
     )
+
+
+def _fits(shape: list[int], num_bytes: int) -> bool:
+    """Whether torch can count in this shape, even where one size is zero."""
+    if len(shape) > 64:
+        return False
+    if 0 < math.prod(shape) <= num_bytes:
+        return True
+    return all(size < 2**60 for size in shape) and math.prod(max(size, 1) for size in shape) < 2**60
 
 
 def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:
@@ -132,11 +152,15 @@ def _as_tensor(array: "NDArray[np.uint8]") -> Tensor:
         return torch.frombuffer(array, dtype=torch.uint8)
 
 
-def _view(data: Tensor, dtype: torch.dtype, shape: list[int], begin: int, end: int, *, aligned: int) -> Tensor:
-    """One tensor in the data; copied only where another program's file has it off the dtype's boundaries."""
+def _typed(data: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The data as numbers of a type, as far as they go; None where they begin off its boundaries."""
+    if data.data_ptr() % dtype.itemsize:
+        return None
+    return data[: len(data) // dtype.itemsize * dtype.itemsize].view(dtype)
+
+
+def _view(data: Tensor, dtype: torch.dtype, shape: list[int], begin: int, end: int) -> Tensor:
+    """One tensor in the data, copied: another program's file has it off the dtype's boundaries."""
     if begin == end:
         return torch.empty(shape, dtype=dtype)
-    flat = data[begin:end]
-    if begin % dtype.itemsize or aligned % dtype.itemsize:
-        flat = flat.clone()
-    return flat.view(dtype).view(shape)
+    return data[begin:end].clone().view(dtype).view(shape)

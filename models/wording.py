@@ -32,6 +32,8 @@ def brief(value: object) -> str:
 
 def one_line(text: str, length: int = MAX_LINE) -> str:
     """A text without line breaks or control characters; what is too long loses its middle."""
+    if len(text) <= length and text.isprintable():
+        return text
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in _cut(text, length)

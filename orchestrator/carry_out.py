@@ -20,6 +20,7 @@ from orchestrator.metrics import MetricsObserver
 from orchestrator.observers import Observers
 from orchestrator.recorders.recording import RecordingObserver, check_recorders, make_recorders
 from orchestrator.runs import RunLock, open_run, storage_of
+from orchestrator.standing import Standing
 from orchestrator.terminal import make_console
 from orchestrator.termination import advice as advice_on_stopping
 from orchestrator.termination import note_termination
@@ -73,5 +74,5 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
         driver.journal.on_append = metrics.appended
         reason = driver.run(changed)
     console.print(f"\n{reason}", soft_wrap=True)
-    for part in closing(settings, driver.history, folder):
+    for part in closing(settings, Standing.of(driver.history), folder):
         console.print(part, soft_wrap=isinstance(part, str))

@@ -4,18 +4,16 @@ Invariant: folding decides nothing anew. Jobs are entered as they were decided a
 after every told record the state must be the one the record names.
 """
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
-from models.wording import brief, one_line
+from models.wording import one_line
 from orchestrator.config import RunConfig
 from orchestrator.deadlines import Deadlines
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.journal import Journal, Record
-from orchestrator.records import check_record
+from orchestrator.records import follow_records
 from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState, live_weights
 from orchestrator.trials import Trials, seconds_of
 from workers.run_folder import Result, RunFolder, WeightsFile
@@ -78,27 +76,15 @@ class History:
         Raises:
             UserError: if the journal is damaged, or gives another state than it says.
         """
-        with _collector_paused():
-            return cls._folded(config, journal, watch)
-
-    @classmethod
-    def _folded(cls, config: RunConfig, journal: Journal, watch: Callable[["History", Record], None]) -> "History":
         algorithm = config.build_algorithm()
         history = cls(algorithm, algorithm.initial(), Trials(algorithm.settings.cost))
         history.keeps_all = config.keep_weights == "all"
-        for number, record in enumerate(journal.read(), start=1):
-            try:
-                check_record(record)
-                history._follow(record, journal)
-                watch(history, record)
-            except UserError:
-                raise
-            except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"journal {journal.folder}: record {number} ({brief(record['type'])}) does not follow from those "
-                    f"before ({type(error).__name__}: {error}); restore the journal from a copy, or use the version of "
-                    "spnas that wrote it"
-                ) from error
+
+        def follow(record: Record) -> None:
+            history._follow(record, journal)
+            watch(history, record)
+
+        follow_records(journal, follow)
         return history
 
     def _follow(self, record: Record, journal: Journal) -> None:
@@ -180,18 +166,6 @@ def _attempt_name(dispatched: Record) -> str:
     index, attempt = dispatched["index"], dispatched["attempt"]
     # In the first format an attempt's name was without the epoch.
     return attempt_name(index, attempt, dispatched["epoch"]) if "epoch" in dispatched else f"{index:06d}-{attempt}"
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Python's collector would go through all records again and again, and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def decided_record(job: Job) -> Record:

@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic_core import from_json
+
 from orchestrator.errors import Superseded, UserError
 from workers.storage import Log, Storage
 
@@ -170,10 +172,18 @@ def _parsed(line: bytes, checksum: int) -> Record | None:
     if expected != b"%08x" % zlib.crc32(text, checksum):
         return None
     try:
-        record = json.loads(text)
+        record = _from_json(text)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("type"), str) else None
+
+
+def _from_json(text: bytes) -> Any:
+    """The value of a JSON text, in half the time that Python's own reader takes."""
+    try:
+        return from_json(text)
+    except ValueError:  # it refuses halves of characters, which we may have written
+        return json.loads(text)
 
 
 def _check_opened(record: Record, where: str) -> None:

@@ -4,12 +4,16 @@ Invariant: a record that `check_record` lets pass can be folded, put into the tr
 types and ranges of its fields go. Fields that nobody reads may be anything, so that later code can add some.
 """
 
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.wording import brief, one_line
-from orchestrator.journal import Record
+from orchestrator.errors import UserError
+from orchestrator.journal import Journal, Record
 
 
 def _encoded(text: str) -> str:
@@ -118,3 +122,41 @@ def check_record(record: Record) -> None:
         first = error.errors()[0]
         where = one_line(".".join(map(str, first["loc"])), 200)
         raise ValueError(f"{where}: {brief(first['input'])}: {one_line(first['msg'])}") from None
+
+
+def follow_records(journal: Journal, follow: Callable[[Record], None]) -> None:
+    """Read a journal and follow its records, in order; all have the form of their types.
+
+    Args:
+        journal: to be read.
+        follow: called with each record; what it raises of a record that makes no sense is said with the record's place.
+
+    Raises:
+        OSError: if storage fails.
+        UserError: if the journal is damaged, or a record does not follow from those before.
+    """
+    with _collector_paused():
+        for number, record in enumerate(journal.read(), start=1):
+            try:
+                check_record(record)
+                follow(record)
+            except UserError:
+                raise
+            except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"journal {journal.folder}: record {number} ({brief(record['type'])}) does not follow from those "
+                    f"before ({type(error).__name__}: {error}); restore the journal from a copy, or use the version of "
+                    "spnas that wrote it"
+                ) from error
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Python's collector would go through all records again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -3,12 +3,12 @@
 Invariant: nothing of the run is changed.
 """
 
-from orchestrator.console import closing, standing, status_table
-from orchestrator.history import History
+from orchestrator.console import closing, in_one_line, status_table
 from orchestrator.journal import Journal
 from orchestrator.live.screen import make_view
 from orchestrator.live.watching import watch
 from orchestrator.runs import RunLock, storage_of, stored_config
+from orchestrator.standing import Standing
 from orchestrator.terminal import make_console
 from workers.run_folder import RunFolder
 
@@ -26,13 +26,13 @@ def show_status(run: str, last: int) -> None:
     """
     storage = storage_of(run)
     settings = stored_config(RunFolder(storage))
-    history = History.fold(settings, Journal(storage))
+    standing = Standing.read(settings, Journal(storage))
     alive = RunLock(storage).is_held()
     console = make_console()
-    life = "running" if alive else f"not running ({history.ended or 'its driver is gone; the same command goes on'})"
-    console.print(f"{run}: {life}; {standing(history.state)}", soft_wrap=True)
-    console.print(status_table(settings, history, last, console.width))
-    for part in closing(settings, history, RunFolder(storage)):
+    life = "running" if alive else f"not running ({standing.ended or 'its driver is gone; the same command goes on'})"
+    console.print(f"{run}: {life}; {in_one_line(standing)}", soft_wrap=True)
+    console.print(status_table(settings, standing, last, console.width))
+    for part in closing(settings, standing, RunFolder(storage)):
         console.print(part, soft_wrap=isinstance(part, str))
 
 

@@ -7,9 +7,8 @@ import ctypes
 import io
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,6 +18,9 @@ from models.wording import one_line
 from orchestrator.journal import Record
 from orchestrator.rows import Row, Rows
 from workers.run_folder import RunFolder
+
+if TYPE_CHECKING:  # a fifth of a second that most commands do without
+    import pandas as pd
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 COLUMNS: dict[str, tuple[pa.DataType, str]] = {
@@ -101,21 +103,18 @@ class Trials:
         match record["type"]:
             case "decided":
                 assert record["job"]["index"] == len(self.rows), "jobs are decided in the order of their indices"
-                self.rows.append(self._row(record))
+                self.rows.append(decided_values(record, self._cost))
             case "opened" | "ended":  # whatever ran then does so no longer
                 for index in self._running:
                     self.rows.update(index, {"status": "pending"})
                 self._running.clear()
             case "dispatched":
                 self._running.add(record["index"])
-                self.rows.update(
-                    record["index"],
-                    {"status": "running", "worker": one_line(record["worker"]), "attempts": record["attempt"] + 1},
-                )
+                self.rows.update(record["index"], dispatched_values(record))
             case "told":
                 self._told(record)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """The table for pandas."""
         frame: pd.DataFrame = pa.concat_tables(self.rows.tables()).to_pandas()
         return frame
@@ -130,45 +129,54 @@ class Trials:
         del sink
         _give_memory_back()
 
-    def _row(self, decided: Record) -> Row:
-        job = decided["job"]
-        costs = self._cost(spec_from_dict(job["spec"]))
-        return {
-            **{name: job[name] for name in ("index", "kind", "role", "phase", "round", "parent", "backbone", "recipe")},
-            **job["spec"],
-            "morphs": " ".join(job["morphs"]),
-            "seed": " ".join(map(str, job["seed"])),
-            "status": "pending",
-            "gflops": costs.macs / 1e9,
-            "parameters": costs.parameters,
-            "attempts": 0,
-            "proposed_at": _microseconds(decided["time"]),
-        }
-
     def _told(self, record: Record) -> None:
-        outcome, result, state = record["outcome"], record["result"], record["state"]
-        index = outcome["index"]
+        index, state = record["outcome"]["index"], record["state"]
         self._running.discard(index)
-        self.rows.update(
-            index,
-            {
-                "status": outcome["status"],
-                "score": outcome["score"],
-                "metrics": json.dumps(outcome["metrics"]),
-                "error": one_line(outcome["error"]),
-                "seconds": seconds_of(result),
-                "worker": one_line(result["worker"]),
-                "attempts": max(result["attempt"] + 1, self.rows[index]["attempts"]),
-                "peak_memory_bytes": result["peak_memory_bytes"],
-                "notes": one_line("; ".join(result["notes"])),
-                "finished_at": _microseconds(result["finished_at"]),
-            },
-        )
+        self.rows.update(index, told_values(record, self.rows[index]["attempts"]))
         self.rows.finish(index)  # outcomes are told in the order of the jobs' indices
         if state["baseline"]:
             self.rows.marks["is_baseline"].add(state["baseline"]["index"])
         if state["best_overall"]:
             self.rows.marks["is_best"] = {state["best_overall"]["index"]}
+
+
+def decided_values(record: Record, cost: Callable[[AnySpec], Cost]) -> Row:
+    """What a row holds once its job is decided."""
+    job = record["job"]
+    costs = cost(spec_from_dict(job["spec"]))
+    return {
+        **{name: job[name] for name in ("index", "kind", "role", "phase", "round", "parent", "backbone", "recipe")},
+        **job["spec"],
+        "morphs": " ".join(job["morphs"]),
+        "seed": " ".join(map(str, job["seed"])),
+        "status": "pending",
+        "gflops": costs.macs / 1e9,
+        "parameters": costs.parameters,
+        "attempts": 0,
+        "proposed_at": _microseconds(record["time"]),
+    }
+
+
+def dispatched_values(record: Record) -> Row:
+    """What changes in a row when an attempt begins."""
+    return {"status": "running", "worker": one_line(record["worker"]), "attempts": record["attempt"] + 1}
+
+
+def told_values(record: Record, attempts: int) -> Row:
+    """What changes in a row when its job's outcome is told, after so many attempts."""
+    outcome, result = record["outcome"], record["result"]
+    return {
+        "status": outcome["status"],
+        "score": outcome["score"],
+        "metrics": json.dumps(outcome["metrics"]),
+        "error": one_line(outcome["error"]),
+        "seconds": seconds_of(result),
+        "worker": one_line(result["worker"]),
+        "attempts": max(result["attempt"] + 1, attempts),
+        "peak_memory_bytes": result["peak_memory_bytes"],
+        "notes": one_line("; ".join(result["notes"])),
+        "finished_at": _microseconds(result["finished_at"]),
+    }
 
 
 def seconds_of(result: Mapping[str, Any]) -> float:

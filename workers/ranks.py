@@ -16,7 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.reduction import send_handle
 from typing import IO, NoReturn
@@ -129,6 +130,8 @@ class Ranks:
         """Start them; they get ready in the background."""
         self._ranks = [Rank(settings) for _ in range(settings.num_ranks)]
         self._are_ready = False
+        self._shared: list[_Shared] = []
+        self._sharing = threading.Lock()
 
     @property
     def are_alive(self) -> bool:
@@ -165,8 +168,8 @@ class Ranks:
         """
         self.wait_until_ready()
         blobs = [blob for blob in (parent, backbone) if blob is not None]
-        with contextlib.ExitStack() as stack:
-            files = [stack.enter_context(_shared(blob)) for blob in blobs]
+        with self._sharing:
+            files = self._files(blobs)
             for rank, place in zip(self._ranks, self._places(task), strict=True):
                 rank.send((task, place, parent is not None, backbone is not None), files)
         return self._watch(task, on_progress)
@@ -182,6 +185,20 @@ class Ranks:
             rank.kill()
         for rank in self._ranks:
             rank.wait()
+        with self._sharing:
+            self._files([])
+
+    def _files(self, blobs: Sequence[Blob]) -> list[IO[bytes]]:
+        """Blobs as open files; those of the task before are used again, as siblings grow from one parent."""
+        shared = [
+            next((earlier for earlier in self._shared if earlier.is_of(blob)), None) or _Shared.copied(blob)
+            for blob in blobs
+        ]
+        for earlier in self._shared:
+            if earlier not in shared:
+                earlier.file.close()
+        self._shared = shared
+        return [each.file for each in shared]
 
     def _places(self, task: Task) -> list[Place | None]:
         """Where each rank stands among all; None for one that is alone."""
@@ -260,13 +277,31 @@ def free_port() -> int:
         return port
 
 
-@contextlib.contextmanager
-def _shared(blob: Blob) -> Iterator[IO[bytes]]:
-    """Bytes in memory that has no name, so that none is left behind whoever dies."""
-    with _nameless_file() as file:
-        file.write(blob.data)
-        file.flush()
-        yield file
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """A blob, and its bytes in memory that has no name, so that none is left behind whoever dies.
+
+    While the blob is held, no other has its place in memory: what is there, as long, and nobody may write to, is the
+    same.
+    """
+
+    blob: Blob
+    file: IO[bytes]
+
+    @classmethod
+    def copied(cls, blob: Blob) -> "_Shared":
+        file = _nameless_file()
+        try:
+            file.write(blob.data)
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        return cls(blob, file)
+
+    def is_of(self, blob: Blob) -> bool:
+        alike = self.blob.ctypes.data == blob.ctypes.data and self.blob.nbytes == blob.nbytes
+        return alike and not blob.flags.writeable
 
 
 def _nameless_file() -> IO[bytes]:

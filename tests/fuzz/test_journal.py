@@ -20,6 +20,7 @@ from orchestrator.history import History, decided_record, dispatched_record, tol
 from orchestrator.journal import Journal, Record
 from orchestrator.lease import Lease
 from orchestrator.search.protocol import Job, Outcome
+from orchestrator.standing import Standing
 from tests.fuzz.answers import FEW, MANY, answer, check_message, refusal
 from tests.orchestrator.tiny import tiny_config
 from workers.run_folder import Result, RunFolder, WeightsFile
@@ -115,8 +116,8 @@ def show(run: Path, journal: Journal) -> str | None:
         history.trials.write(RunFolder(LocalFolder(run)))
         file = io.StringIO()
         console = Console(file=file, width=200)
-        console.print(status_table(CONFIG, history, 20))
-        console.print(summary_table(CONFIG, history))
+        console.print(status_table(CONFIG, Standing.of(history), 20))
+        console.print(summary_table(CONFIG, Standing.of(history)))
         return file.getvalue()
 
     return answer(shown, UserError)

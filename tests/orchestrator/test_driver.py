@@ -28,6 +28,7 @@ from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
+from orchestrator.standing import Standing
 from tests.orchestrator.held_trainers import held
 from tests.orchestrator.processes import kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config
@@ -147,8 +148,8 @@ def test_the_tables_of_a_run_can_be_printed_at_every_moment(undisturbed: Path, t
         history = History.fold(config, Journal(open_storage(tmp_path)))
         printed = io.StringIO()
         console = Console(file=printed, width=160)
-        console.print(summary_table(config, history))
-        console.print(status_table(config, history, 99))
+        console.print(summary_table(config, Standing.of(history)))
+        console.print(status_table(config, Standing.of(history), 99))
         assert len(printed.getvalue().splitlines()) >= len(history.trials.rows)
 
 

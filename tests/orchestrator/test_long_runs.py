@@ -19,6 +19,7 @@ from orchestrator.history import MOST_WEIGHTS, History, decided_record, dispatch
 from orchestrator.journal import Journal, Record
 from orchestrator.rows import CHUNK_ROWS
 from orchestrator.search.protocol import Job, Outcome, live_weights
+from orchestrator.standing import Standing
 from tests.orchestrator.search.fake_driver import noise
 from workers.run_folder import Result, WeightsFile
 from workers.storage import open_storage
@@ -163,7 +164,7 @@ def test_the_tables_for_people_show_packed_rows_too(tmp_path: Path) -> None:
     run = long_run(tmp_path)
     run.tell_until(2 * CHUNK_ROWS + 1)
     config, history = run_config("paper"), run.history
-    indices = list(status_table(config, history, last=2 * CHUNK_ROWS).columns[0].cells)
+    indices = list(status_table(config, Standing.of(history), last=2 * CHUNK_ROWS).columns[0].cells)
     assert indices == [str(index) for index in range(len(history.trials.rows))][-2 * CHUNK_ROWS :]
-    start, *_ = zip(*(column.cells for column in summary_table(config, history).columns), strict=True)
+    start, *_ = zip(*(column.cells for column in summary_table(config, Standing.of(history)).columns), strict=True)
     assert start[:3] == ("start", "0", "BB(11,d1,d1,d1)")

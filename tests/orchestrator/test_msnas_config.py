@@ -9,12 +9,13 @@ import yaml
 from models.msnas_encoding import MultiScaleSpec
 from orchestrator.config import RunConfig
 from orchestrator.config_files import differences, may_change, parse_config
-from orchestrator.console import phases, standing
+from orchestrator.console import in_one_line, phases
 from orchestrator.environment import advice
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.search.protocol import SearchState
 from orchestrator.sources import best_job
+from orchestrator.standing import Standing
 from tests.orchestrator.search.fake_driver import FakeDriver, noise
 from tests.orchestrator.search.test_folding import Recorder, journal_of
 
@@ -127,10 +128,10 @@ def test_a_journal_folds_into_the_state_that_wrote_it_and_shows_every_generation
     assert history.candidates == [job.index for job in driver.with_role("candidate")]
     best = best_job(history.state)
     assert driver.jobs[best or 0].role == "final" and history.trials.rows[best or 0]["is_best"]
-    shown = dict((row[0], row[1:]) for row in phases(history))
+    shown = dict((row[0], row[1:]) for row in phases(Standing.of(history)))
     assert {"evolution", "full training", "best"} <= set(shown)
     assert shown["full training"] == shown["best"]
-    assert standing(history.state).startswith("final 2")
+    assert in_one_line(Standing.of(history)).startswith("final 2")
     target, window = given.build_algorithm().window.target_macs / 1e9, given.evolution.flops_window
     samples = (history.trials.rows[index] for index in history.candidates)
     assert all(abs(row["gflops"] - target) <= window * target for row in samples)

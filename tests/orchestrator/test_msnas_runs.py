@@ -22,6 +22,7 @@ from orchestrator.history import History
 from orchestrator.journal import Journal
 from orchestrator.search.protocol import live_weights
 from orchestrator.sources import best_of_run
+from orchestrator.standing import Standing
 from tests.orchestrator.held_trainers import HeldTraining, first_step, held
 from tests.orchestrator.test_driver import HELD, Watcher, records, run
 from tests.orchestrator.tiny import history_of
@@ -109,8 +110,8 @@ def test_the_tables_of_a_search_can_be_printed_at_every_moment(undisturbed: Path
         history = History.fold(config(), Journal(open_storage(tmp_path)))
         printed = io.StringIO()
         console = Console(file=printed, width=160)
-        console.print(summary_table(config(), history))
-        console.print(status_table(config(), history, 99))
+        console.print(summary_table(config(), Standing.of(history)))
+        console.print(status_table(config(), Standing.of(history), 99))
         assert len(printed.getvalue().splitlines()) >= len(history.trials.rows)
 
 

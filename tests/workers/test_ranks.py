@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -74,6 +76,27 @@ def test_one_rank_trains_task_after_task_with_the_blobs_it_is_given(ranks: Ranks
         assert result.seconds >= 0
     assert results[0].metrics["rank"] == results[1].metrics["rank"]
     assert [progress.step for progress in seen] == [1, 1]
+
+
+def test_a_parent_is_copied_once_for_all_its_children_that_follow_one_another(
+    ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[IO[bytes]] = []
+
+    def nameless_file() -> IO[bytes]:
+        opened.append(tempfile.TemporaryFile())
+        return opened[-1]
+
+    monkeypatch.setattr("workers.ranks._nameless_file", nameless_file)
+    parents = [np.full(1000, value, dtype=np.uint8) for value in (1, 2)]
+    backbone = np.ones(10, dtype=np.uint8)
+    for blob in (*parents, backbone):
+        blob.setflags(write=False)
+    for parent, num_opened in ((parents[0], 2), (parents[0], 2), (parents[1], 3), (parents[0], 4)):
+        assert ranks.train(task_of("add"), parent, backbone, ignore).metrics["parent"] == parent.sum()
+        assert len(opened) == num_opened and sum(not file.closed for file in opened) == 2
+    ranks.kill()
+    assert all(file.closed for file in opened)
 
 
 def test_a_later_attempt_finds_the_checkpoint_of_an_earlier_one_but_of_no_other(ranks: Ranks) -> None:

@@ -16,6 +16,7 @@ from orchestrator.live.publishing import ProgressFile
 from orchestrator.live.snapshot import Snapshot
 from orchestrator.live.watching import Watcher
 from orchestrator.runs import RunLock
+from orchestrator.standing import Standing
 from tests.orchestrator.live.seen import replayed, snapshot
 from tests.orchestrator.live.terminal import Command
 from tests.orchestrator.made_up_runs import made_up_run, search_config
@@ -191,7 +192,7 @@ def test_watch_shows_a_run_and_ends_with_it(folder: RunFolder, lock: RunLock) ->
 def test_the_table_of_jobs_has_the_columns_that_there_is_room_for(folder: RunFolder, width: int) -> None:
     history = History.fold(CONFIG, Journal(folder.storage))
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(status_table(CONFIG, history, 5, width))
+    console.print(status_table(CONFIG, Standing.of(history), 5, width))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert {"job", "encoding", "AP", "status"} <= set(lines[1].split())
     assert ("worker" in lines[1]) == (width >= 120)

@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import resize, to_tensor
 
+from experiments.benchmarks.turns import Finding, by_turns, ratios, spread
 from orchestrator.errors import UserError
 from workers.batches import Pick
 from workers.data.annotated import Annotated, ImageSet
@@ -58,8 +60,8 @@ class PlainImages(Dataset[Tensor]):
         return tensor
 
 
-def bench_loading(root: Path | None, num_loaders: int) -> list[tuple[str, str, str]]:
-    """Rows of a table: what, the median of the ratios and their spread with images per second, what is asked for.
+def bench_loading(root: Path | None, num_loaders: int) -> list[Finding]:
+    """The median of the ratios and their spread, with images per second.
 
     Args:
         root: a folder with JPEG files at any depth; None makes some.
@@ -91,13 +93,11 @@ def bench_loading(root: Path | None, num_loaders: int) -> list[tuple[str, str, s
             given = [image for batch in kinds[kind]() for image in batch]  # which fills the cache
             assert len(given) == len(expected) and all(map(torch.equal, given, expected)), f"{kind}: other pixels"
         del expected, given
-        speeds = {kind: [0.0] * REPEATS for kind in kinds}
-        for repeat in range(REPEATS):
-            for kind, make in kinds.items():
-                speeds[kind][repeat] = images_per_second(make)
+        measures = {kind: partial(images_per_second, make) for kind, make in kinds.items()}
+        speeds = by_turns(measures, REPEATS, warm_up=0)
         loaders.close()
     return [
-        (
+        Finding(
             f"images/s, {kind} / plain DataLoader, {num_loaders} workers",
             _ratio(speeds[kind], speeds["plain"]),
             f"at least {asked}",
@@ -176,8 +176,4 @@ def found_in(root: Path) -> list[Path]:
 
 
 def _ratio(ours: Sequence[float], plain: Sequence[float]) -> str:
-    ratios = [one / other for one, other in zip(ours, plain, strict=True)]
-    return (
-        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
-        f"{statistics.median(ours):.0f} / {statistics.median(plain):.0f}"
-    )
+    return f"{spread(ratios(ours, plain))}; {statistics.median(ours):.0f} / {statistics.median(plain):.0f}"

@@ -1,19 +1,18 @@
 """Ten thousand candidates through the whole orchestrator: what the driver holds, what an event costs, how it resumes.
 
-``python -m experiments.long_run [--candidates N]``, on a quiet machine. Real Ray, real workers and ranks, a real
-journal; only the training is none (`experiments.chaos.stub`). What grows with the history would show: memory and cost
-are those of the run's second half against its first.
+``python -m experiments.benchmarks long-run [--candidates N]``, on a quiet machine. Real Ray, real workers and ranks, a
+real journal; only the training is none (`experiments.chaos.stub`). What grows with the history would show: memory and
+cost are those of the run's second half against its first.
 """
 
-import argparse
 import resource
 import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import ray
 
+from experiments.benchmarks.turns import Finding
 from orchestrator.config import RunConfig
 from orchestrator.config_files import parse_config
 from orchestrator.driver import Driver
@@ -95,36 +94,32 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def main() -> None:
-    """Run it, go on with it, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--candidates", type=int, default=10_000, help="how many")
-    count: int = parser.parse_args().candidates
+def bench_long_run(count: int) -> list[Finding]:
+    """Run it, and go on with it.
+
+    Args:
+        count: how many candidates.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         connect(config_of(count).fleet)
-        whole = run(config_of(count), folder)
-        going_on = run(config_of(count + 8), folder)
+        try:
+            whole = run(config_of(count), folder)
+            going_on = run(config_of(count + 8), folder)
+        finally:
+            ray.shutdown()
     first, middle, last = int(WARM_UP * count), int((1 + WARM_UP) / 2 * count), count - 1
 
-    def ratio(values: list[float]) -> float:
-        return (values[last] - values[middle]) / (values[middle] - values[first])
+    def ratio(values: list[float]) -> str:
+        return f"{(values[last] - values[middle]) / (values[middle] - values[first]):.2f}"
 
     half = count // 2
-    table = Table("what", "measured", "asked for")
-    table.add_row(
-        f"resident memory that the last {half} add",
-        f"{(whole.resident[last] - whole.resident[last - half]) / 2**20:.1f} MB",
-        "under 20 MB",
-    )
-    table.add_row("driver's CPU time per event, second half / first", f"{ratio(whole.cpu_s):.2f}", "at most 1.2")
-    table.add_row("time per event, second half / first", f"{ratio(whole.wall_s):.2f}", "at most 1.2")
-    table.add_row(
-        "time per candidate", f"{1e3 * (whole.wall_s[last] - whole.wall_s[first]) / (last - first):.1f} ms", ""
-    )
-    table.add_row("resuming, to the first job sent off", f"{going_on.first_work_s:.1f} s", "under 5 s")
-    Console(width=None).print(table)
-
-
-if __name__ == "__main__":
-    main()
+    added = (whole.resident[last] - whole.resident[last - half]) / 2**20
+    per_candidate = 1e3 * (whole.wall_s[last] - whole.wall_s[first]) / (last - first)
+    return [
+        Finding(f"resident memory that the last {half} add", f"{added:.1f} MB", "under 20 MB"),
+        Finding("driver's CPU time per event, second half / first", ratio(whole.cpu_s), "at most 1.2"),
+        Finding("time per event, second half / first", ratio(whole.wall_s), "at most 1.2"),
+        Finding("time per candidate", f"{per_candidate:.1f} ms"),
+        Finding("resuming, to the first job sent off", f"{going_on.first_work_s:.1f} s", "under 5 s"),
+    ]
