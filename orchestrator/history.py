@@ -5,7 +5,6 @@ after every told record the state must be the one the record names.
 """
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -190,16 +189,16 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def decided_record(job: Job) -> Record:
-    """The record of a decision."""
-    return {"type": "decided", "time": time.time(), "job": job.to_dict()}
+def decided_record(job: Job, now: float) -> Record:
+    """The record of a decision, made `now`, in seconds since 1970."""
+    return {"type": "decided", "time": now, "job": job.to_dict()}
 
 
-def dispatched_record(index: int, attempt: int, epoch: int, workers: Sequence[str]) -> Record:
+def dispatched_record(index: int, attempt: int, epoch: int, workers: Sequence[str], now: float) -> Record:
     """The record of an attempt that is about to begin, on one worker or on several together."""
     return {
         "type": "dispatched",
-        "time": time.time(),
+        "time": now,
         "index": index,
         "attempt": attempt,
         "epoch": epoch,
@@ -207,13 +206,13 @@ def dispatched_record(index: int, attempt: int, epoch: int, workers: Sequence[st
     }
 
 
-def told_record(outcome: Outcome, result: Result, state: SearchState) -> Record:
+def told_record(outcome: Outcome, result: Result, state: SearchState, now: float) -> Record:
     """The record of an outcome and of what the state has become by it."""
     told_twice = ("metrics", "error", "status")
     values = {item.name: getattr(result, item.name) for item in fields(result) if item.name not in told_twice}
     return {
         "type": "told",
-        "time": time.time(),
+        "time": now,
         "outcome": {item.name: getattr(outcome, item.name) for item in fields(outcome)},
         "result": values | {"weights": asdict(result.weights) if result.weights else None},
         "state": state.summary(),

@@ -244,6 +244,16 @@ class SearchState:
     pending: dict[int, Job] = field(default_factory=dict)
     next_index: int = 0
 
+    @property
+    def next_told(self) -> int | None:
+        """The pending job with the lowest index: the one after the last told, as jobs are told in order."""
+        return len(self.population) if self.pending else None
+
+    @property
+    def has_pending_barrier(self) -> bool:
+        """Whether a job that runs alone is pending."""
+        return len(self.pending) == 1 and self.pending[len(self.population)].barrier
+
     def advanced(self, phase: str, round: int) -> "SearchState":
         """A view of the state at the start of another round or phase; shares the population."""
         assert self.baseline is not None
