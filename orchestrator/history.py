@@ -107,7 +107,7 @@ class History:
             self.algorithm.enter(self.state, Job.from_dict(record["job"]))
         elif record["type"] == "told":
             self.algorithm.tell(self.state, Outcome(**record["outcome"]))
-            if self.state.summary() != record["state"]:
+            if not self.state.agrees_with(record["state"]):
                 raise UserError(
                     f"journal {journal.folder}: after job {record['outcome']['index']} the search comes to "
                     f"{self.state.summary()}, but {record['state']} was recorded; use the version of spnas that wrote "

@@ -277,8 +277,15 @@ class SearchState:
             "counter": self.counter,
             "baseline": self.baseline.to_dict() if self.baseline else None,
             "best_overall": self.best_overall.to_dict() if self.best_overall else None,
-            "pending": sorted(self.pending),
+            "pending": {"first": len(self.population), "count": len(self.pending)},
         }
+
+    def agrees_with(self, recorded: Mapping[str, Any]) -> bool:
+        """Whether this is the state of a summary; those of the first two formats list what is pending."""
+        pending = recorded.get("pending")
+        if isinstance(pending, list):
+            return pending == list(self.pending) and recorded == self.summary() | {"pending": pending}
+        return recorded == self.summary()
 
 
 class Algorithm(Protocol):

@@ -203,7 +203,7 @@ HOSTILE: dict[str, list[Any]] = {
     "a type that is unknown": [OPENED % b"{}", {"type": "\x1b[31m" * 1000}],
     "another first record": [{"type": "told", "schema_version": 2, "previous": {}}],
     "format 0": [{"type": "opened", "schema_version": 0, "previous": {}}],
-    "format 3": [{"type": "opened", "schema_version": 3, "previous": {}}],
+    "format 4": [{"type": "opened", "schema_version": 4, "previous": {}}],
     "a format that is endless": [{"type": "opened", "schema_version": 10**4000, "previous": {}}],
     "a format that is a word": [{"type": "opened", "schema_version": "2", "previous": {}}],
     "no format": [{"type": "opened", "previous": {}}],
