@@ -122,9 +122,7 @@ class _Attempt:
 class VirtualFleet:
     """Workers that only seem to work."""
 
-    def __init__(
-        self, config: RunConfig, clock: VirtualClock, times: Times, chances: Chances, delays: Delays
-    ) -> None:
+    def __init__(self, config: RunConfig, clock: VirtualClock, times: Times, chances: Chances, delays: Delays) -> None:
         """All nodes come up at once, after `Delays.start_s`."""
         self.tally = Tally()
         self._config = config

@@ -45,8 +45,10 @@ class Part:
     Attributes:
         seconds: between the last outcome before it and its own last one.
         num_jobs: jobs that were told in it.
+        runs_alone: whether it is a job that no other runs beside.
     """
 
+    runs_alone: bool
     seconds: float = 0.0
     num_jobs: int = 0
 
@@ -92,6 +94,12 @@ class Forecast:
         """GPU-days, or days of CPUs, that they are held for."""
         return self.worker_seconds * self.config.fleet.devices_per_worker / 86400
 
+    @property
+    def candidates_per_day(self) -> float:
+        """Candidates a day, while no job runs alone."""
+        seconds = sum(part.seconds for part in self.parts.values() if not part.runs_alone)
+        return self.num_candidates / seconds * 86400 if seconds else 0.0
+
 
 class Meter:
     """An observer that notes where the time goes."""
@@ -108,7 +116,7 @@ class Meter:
     def told(self, history: History, record: Record) -> None:
         """Note whose time has gone by."""
         job = history.state.population[record["outcome"]["index"]].job
-        part = self.parts.setdefault(_name(job), Part())
+        part = self.parts.setdefault(_name(job), Part(job.barrier))
         part.seconds += record["time"] - self._last
         part.num_jobs += 1
         self._last = record["time"]

@@ -80,7 +80,9 @@ class Scores:
             quality = START_QUALITY
             if parent in self._of_job:
                 is_better = rng.random() < self._chances.improvement
-                quality = self._of_job[parent] + (rng.expovariate(1 / GAIN) if is_better else -rng.expovariate(1 / LOSS))
+                quality = self._of_job[parent] + (
+                    rng.expovariate(1 / GAIN) if is_better else -rng.expovariate(1 / LOSS)
+                )
             self._of_network[encoding] = quality
         self._of_job[index] = self._of_network[encoding]
         quality = min(1.0, max(0.0, self._of_job[index] + rng.gauss(0.0, NOISE)))

@@ -88,6 +88,4 @@ def _found(items: dict[str, Item], name: str) -> Item:
 
 def _directly_in(folder: str, names: dict[str, bytes] | dict[str, _MemoryLog]) -> list[str]:
     prefix = f"{folder}/" if folder else ""
-    return sorted(
-        name[len(prefix) :] for name in names if name.startswith(prefix) and "/" not in name[len(prefix) :]
-    )
+    return sorted(name[len(prefix) :] for name in names if name.startswith(prefix) and "/" not in name[len(prefix) :])
