@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from rich import box
 from rich.table import Table
@@ -23,7 +24,10 @@ from orchestrator.simulation.learning import learn
 from orchestrator.simulation.luck import Chances
 
 NEARLY = 0.97
-"""A share of the most candidates a day that is as good as all of it."""
+"""A share of the busiest nodes' work that is as good as all of it."""
+
+NUM_SEEDS, LONG_S = 5, 3.0
+"""Seeds that are compared, unless a single one takes longer than this."""
 
 MULTIPLES = (1, 2, 4)
 """Of the nodes: the values of `in_flight` that are compared."""
@@ -67,13 +71,20 @@ def answer(question: Question) -> Iterator[Table | str]:
     yield from notes
     yield from about
     values = _values_of_in_flight(question, config)
-    forecasts: dict[int, Forecast] = {}
-    for value in values:
-        forecasts[value] = simulate(_with_in_flight(config, value) if value else config, assumptions)
-        if value == values[0]:
-            yield _parts_table(forecasts[value])
-            yield from _totals(forecasts[value])
-    if len(forecasts) > 1:
+    first = simulate(_with_in_flight(config, values[0]), assumptions)
+    yield _parts_table(first)
+    yield from _totals(first)
+    num_seeds = 1 if first.driver_s > LONG_S else NUM_SEEDS
+    forecasts = {
+        value: [
+            simulate(_with_in_flight(config, value), _with_seed(assumptions, number)) for number in range(num_seeds)
+        ]
+        for value in values
+    }
+    if num_seeds > 1:
+        times = sorted(forecast.seconds for forecast in forecasts[values[0]])
+        yield f"with {num_seeds} seeds: {duration(times[0])} to {duration(times[-1])}, {duration(median(times))} in the middle"
+    if len(values) > 1:
         yield _comparison(forecasts)
         yield _advice(forecasts)
 
@@ -129,7 +140,13 @@ def _values_of_in_flight(question: Question, config: RunConfig) -> list[int]:
     return [own, *sorted({multiple * config.fleet.num_workers for multiple in MULTIPLES} - {own})]
 
 
+def _with_seed(assumptions: Assumptions, number: int) -> Assumptions:
+    return replace(assumptions, chances=replace(assumptions.chances, seed=assumptions.chances.seed + number))
+
+
 def _with_in_flight(config: RunConfig, value: int) -> RunConfig:
+    if not value:
+        return config
     parallel = config.parallel and config.parallel.model_copy(update={"in_flight": value})
     serial = config.serial.model_copy(update={"in_flight": value})
     return config.model_copy(update={"serial": serial, "parallel": parallel})
@@ -164,39 +181,37 @@ def _totals(forecast: Forecast) -> Iterator[str]:
         )
 
 
-def _comparison(forecasts: dict[int, Forecast]) -> Table:
-    """What other values come to."""
-    table = _table("in_flight", "time", "candidates", "a day", "busy", "of older baselines")
-    for value, forecast in sorted(forecasts.items()):
-        late = forecast.num_late / max(1, forecast.num_candidates)
+def _comparison(forecasts: dict[int, list[Forecast]]) -> Table:
+    """What other values come to, in the middle of all seeds."""
+    table = _table("in_flight", "time", "candidates", "nodes busy with them", "of older baselines")
+    for value, some in sorted(forecasts.items()):
+        late = median(forecast.num_late / max(1, forecast.num_candidates) for forecast in some)
         table.add_row(
             str(value),
-            duration(forecast.seconds),
-            str(forecast.num_candidates),
-            f"{_rate(forecast):.1f}",
-            f"{100 * forecast.utilisation:.1f} %",
+            duration(median(forecast.seconds for forecast in some)),
+            f"{median(forecast.num_candidates for forecast in some):.0f}",
+            f"{100 * _busy(some):.1f} %",
             f"{100 * late:.0f} %",
         )
     return table
 
 
-def _advice(forecasts: dict[int, Forecast]) -> str:
+def _advice(forecasts: dict[int, list[Forecast]]) -> str:
     """Which value to take, and why."""
-    most = max(map(_rate, forecasts.values()))
-    value = min(value for value, forecast in forecasts.items() if _rate(forecast) >= NEARLY * most)
-    share = _rate(forecasts[value]) / most if most else 1.0
-    paired = forecasts[value].config.serial.paired
-    more = (
-        "waits longer for each generation" if paired else "has more candidates grow from a baseline that is old by then"
-    )
+    most = max(map(_busy, forecasts.values()))
+    value = min(value for value, some in forecasts.items() if _busy(some) >= NEARLY * most)
+    if forecasts[value][0].config.serial.paired:
+        more = "only makes generations longer"
+    else:
+        more = "only has more candidates grow from a baseline that is old by then"
     return (
-        f"take in_flight {value}: the least that gives {100 * share:.0f} % of the most candidates a day; a larger one "
-        f"only {more}"
+        f"take in_flight {value}: the least that keeps nodes busy for {100 * _busy(forecasts[value]):.1f} % of the "
+        f"candidates' time, of at most {100 * most:.1f} %; a larger one {more}"
     )
 
 
-def _rate(forecast: Forecast) -> float:
-    return forecast.candidates_per_day
+def _busy(forecasts: list[Forecast]) -> float:
+    return median(forecast.busy for forecast in forecasts)
 
 
 def _table(*columns: str) -> Table:

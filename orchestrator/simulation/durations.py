@@ -48,8 +48,8 @@ the images' size. It trains 3 epochs on 8 V100."""
 
 PAPER_EPOCHS, PAPER_DEVICES = 3, 8
 
-CPU_TFLOPS = 0.012
-"""What one core of 2024 makes of the small networks of `experiments/shapes.yaml`."""
+CPU_TFLOPS = 0.006
+"""What one core makes of the small networks of `experiments/shapes.yaml`, ten minutes of two cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

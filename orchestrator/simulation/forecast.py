@@ -11,7 +11,6 @@ from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped
 from orchestrator.history import History
 from orchestrator.journal import Record
-from orchestrator.live.wording import place
 from orchestrator.runs import open_run
 from orchestrator.search.protocol import Job
 from orchestrator.simulation.fleet import Delays, Tally, Times, VirtualClock, VirtualWorkplace
@@ -44,12 +43,14 @@ class Part:
 
     Attributes:
         seconds: between the last outcome before it and its own last one.
+        trained_s: what its jobs' trainings took, the last attempts'.
         num_jobs: jobs that were told in it.
         runs_alone: whether it is a job that no other runs beside.
     """
 
     runs_alone: bool
     seconds: float = 0.0
+    trained_s: float = 0.0
     num_jobs: int = 0
 
 
@@ -95,10 +96,11 @@ class Forecast:
         return self.worker_seconds * self.config.fleet.devices_per_worker / 86400
 
     @property
-    def candidates_per_day(self) -> float:
-        """Candidates a day, while no job runs alone."""
-        seconds = sum(part.seconds for part in self.parts.values() if not part.runs_alone)
-        return self.num_candidates / seconds * 86400 if seconds else 0.0
+    def busy(self) -> float:
+        """The share of the nodes' time in which they train, while no job runs alone."""
+        parts = [part for part in self.parts.values() if not part.runs_alone]
+        seconds = sum(part.seconds for part in parts) * self.config.fleet.num_workers
+        return sum(part.trained_s for part in parts) / seconds if seconds else 0.0
 
 
 class Meter:
@@ -118,6 +120,7 @@ class Meter:
         job = history.state.population[record["outcome"]["index"]].job
         part = self.parts.setdefault(_name(job), Part(job.barrier))
         part.seconds += record["time"] - self._last
+        part.trained_s += record["result"]["seconds"]
         part.num_jobs += 1
         self._last = record["time"]
         self.num_jobs += 1
@@ -165,5 +168,5 @@ def simulate(config: RunConfig, assumptions: Assumptions, storage: Storage | Non
 
 def _name(job: Job) -> str:
     """What a job's part of the run is called: jobs that run alone have their own."""
-    where = place(job.phase, job.round)
-    return f"{where}, {job.role}" if job.barrier else where
+    where = f"serial {job.round}" if job.phase == "serial" else job.phase
+    return f"{where}, {job.role}" if job.barrier and job.role != job.phase else where

@@ -20,7 +20,7 @@ from orchestrator.runs import storage_of, stored_config
 from orchestrator.search.protocol import Job
 from orchestrator.simulation.durations import Durations, Images, Pace, images_of
 from orchestrator.simulation.fleet import Delays
-from orchestrator.simulation.luck import Chances
+from orchestrator.simulation.luck import FADING, Chances
 from orchestrator.trials import seconds_of
 from workers.run_folder import RunFolder
 
@@ -198,7 +198,10 @@ def _chances(reader: _Reader, seed: int, spread: float) -> Chances:
     completed = [attempt for attempt in candidates if attempt.status == "completed"]
     values: dict[str, Any] = {}
     if completed:
-        values["improvement"] = sum(attempt.is_better for attempt in completed) / len(completed)
+        num_better = sum(attempt.is_better for attempt in completed)
+        # The k-th improvement takes (1 + k / FADING) / improvement candidates on average.
+        tries = num_better + num_better * (num_better - 1) / (2 * FADING)
+        values["improvement"] = min(1.0, tries / len(completed))
         values["failure"] = 1 - len(completed) / len(candidates)
     return Chances(seed=seed, spread=spread, loss=_losses(reader), **values)
 

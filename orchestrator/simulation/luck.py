@@ -15,6 +15,9 @@ START_QUALITY = 0.5
 GAIN, LOSS, NOISE = 0.005, 0.02, 0.001
 """Of a fraction, what the average improvement gains and the average other change loses; and how runs of one differ."""
 
+FADING = 5
+"""After so many improvements the next one is half as likely as the first; after twice as many, a third."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chances:
@@ -22,15 +25,15 @@ class Chances:
 
     Attributes:
         seed: all is drawn from it.
-        improvement: that a candidate is better than its parent. 0.15 gives a search that is stuck after 20 as many
-            candidates as the paper's on VOC had, some 500 (Table 9).
+        improvement: that a child of the start is better than it; of later baselines less, see `FADING`. By default a
+            search that is stuck after 20 grows as far as the paper's networks have.
         spread: standard deviation of the logarithm of an attempt's time: how much slow nodes are slower.
         failure: that a candidate fails by its own fault.
         loss: that an attempt loses its node.
     """
 
     seed: int = 0
-    improvement: float = 0.15
+    improvement: float = 0.3
     spread: float = 0.1
     failure: float = 0.0
     loss: float = 0.0
@@ -69,21 +72,22 @@ class Scores:
         """Nothing is known yet."""
         self._chances = chances
         self._sign = 1.0 if objective.mode == "max" else -1.0
-        self._of_job: dict[int, float] = {}
-        self._of_network: dict[str, float] = {}
+        self._of_job: dict[int, tuple[float, int]] = {}  # its quality, and the improvements that led to it
+        self._of_network: dict[str, tuple[float, int]] = {}
 
     def score(self, index: int, spec: AnySpec, parent: int | None) -> float:
         """The score of a job that trained a network from its parent's weights; a fraction."""
         rng = Random(f"score {self._chances.seed} {index}")
         encoding = str(spec.architecture)
         if encoding not in self._of_network:
-            quality = START_QUALITY
+            quality, depth = START_QUALITY, 0
             if parent in self._of_job:
-                is_better = rng.random() < self._chances.improvement
-                quality = self._of_job[parent] + (
-                    rng.expovariate(1 / GAIN) if is_better else -rng.expovariate(1 / LOSS)
-                )
-            self._of_network[encoding] = quality
+                quality, depth = self._of_job[parent]
+                if rng.random() < self._chances.improvement / (1 + depth / FADING):
+                    quality, depth = quality + rng.expovariate(1 / GAIN), depth + 1
+                else:
+                    quality -= rng.expovariate(1 / LOSS)
+            self._of_network[encoding] = quality, depth
         self._of_job[index] = self._of_network[encoding]
-        quality = min(1.0, max(0.0, self._of_job[index] + rng.gauss(0.0, NOISE)))
+        quality = min(1.0, max(0.0, self._of_job[index][0] + rng.gauss(0.0, NOISE)))
         return quality if self._sign > 0 else 1.0 - quality
