@@ -83,7 +83,8 @@ def answer(question: Question) -> Iterator[Table | str]:
     }
     if num_seeds > 1:
         times = sorted(forecast.seconds for forecast in forecasts[values[0]])
-        yield f"with {num_seeds} seeds: {duration(times[0])} to {duration(times[-1])}, {duration(median(times))} in the middle"
+        least, middle, most = times[0], median(times), times[-1]
+        yield f"with {num_seeds} seeds: {duration(least)} to {duration(most)}, {duration(middle)} in the middle"
     if len(values) > 1:
         yield _comparison(forecasts)
         yield _advice(forecasts)

@@ -1,7 +1,6 @@
 """A fleet in virtual time, behind the interface of the real one.
 
-Waiting takes no time: it moves the clock to the next thing that happens, which is a training that ends or a node that
-comes up.
+Waiting takes no time: it moves the clock to the next thing that happens, a training that ends or a node that comes up.
 
 Invariants:
 - The clock never goes back, and only waiting and handing out jobs move it.
@@ -13,7 +12,7 @@ from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import nan
+from math import inf, nan
 from random import Random
 from typing import Protocol
 
@@ -23,6 +22,9 @@ from orchestrator.simulation.luck import Chances, Scores, fate
 from orchestrator.workplace import Blob, Clock, Completion, Fleet, Weights
 from workers.run_folder import Result, RunFolder, WeightsFile
 from workers.task import AttemptLost, Progress, Task
+
+IDLE_STEP_S = 60.0
+"""The clock moves by no more while no worker works."""
 
 PROGRESS_STEPS = 1000
 """Into which a training's progress is divided."""
@@ -136,7 +138,7 @@ class VirtualFleet:
         self._tasks: dict[str, Task | None] = dict.fromkeys(self._names)
         self._progress: dict[str, Progress | None] = dict.fromkeys(self._names)
         self._idle: list[int] = []
-        self._num_up = 0
+        self._num_up = self._num_busy = 0
         self._saved: dict[int, float] = {}
         self._events: list[tuple[float, int, int | _Attempt]] = []
         self._order = count()
@@ -166,6 +168,7 @@ class VirtualFleet:
     def submit(self, names: Sequence[str], task: Task, role: str, parent: Blob, backbone: Blob) -> None:
         """See `Fleet`; `parent` is the parent's index."""
         self._clock.now += self._delays.driver_s
+        self._num_busy += len(names)
         workers = tuple(self._numbers[name] for name in names)
         for name, number in zip(names, workers, strict=True):
             assert self._tasks[name] is None, f"{name} is not idle"
@@ -191,10 +194,10 @@ class VirtualFleet:
 
     def wait(self, timeout_s: float) -> list[Completion]:
         """See `Fleet`; the clock moves to whatever happens next, however long that takes."""
-        if not self._events:
-            self._clock.now += timeout_s
-            return []
-        self._clock.now = max(self._clock.now, self._events[0][0])
+        until = self._events[0][0] if self._events else inf
+        if not self._num_busy:  # the driver may give up before a node comes
+            until = min(until, self._clock.now + IDLE_STEP_S)
+        self._clock.now = max(self._clock.now, until)
         completions = []
         while self._events and self._events[0][0] <= self._clock.now:
             _, _, event = heapq.heappop(self._events)
@@ -217,6 +220,7 @@ class VirtualFleet:
         heapq.heappush(self._events, (when, next(self._order), event))
 
     def _end(self, attempt: _Attempt) -> Completion:
+        self._num_busy -= len(attempt.workers)
         for number in attempt.workers:
             self._tasks[self._names[number]] = None
             insort(self._idle, number)
