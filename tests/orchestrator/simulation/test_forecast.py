@@ -145,6 +145,14 @@ def test_a_candidate_of_the_paper_takes_the_hours_that_it_says(name: str, long_s
     assert seconds == pytest.approx(hours_said * HOUR)
 
 
+def test_a_driver_that_takes_time_for_each_job_bounds_how_many_nodes_it_can_follow() -> None:
+    config = long_config(num_candidates=400, num_workers=20, in_flight=80)
+    delays = Delays(start_s=0.0, job_s=0.0, driver_s=1.0)
+    times = Listed([10.0] * 1000)
+    forecast = simulate(config, Assumptions(times=times, chances=Chances(spread=0.0), delays=delays))
+    assert forecast.busy == pytest.approx(10.0 / (20 * 1.0), rel=0.05)
+
+
 def test_a_turn_of_the_driver_costs_the_same_however_many_jobs_are_pending() -> None:
     counts = []
     for in_flight in (64, 512):
