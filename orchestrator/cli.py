@@ -294,6 +294,58 @@ def doctor(
 
 @app.command()
 @one_line_errors
+def simulate(
+    config: ConfigFile,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Node workers; by default fleet.num_workers.")
+    ] = None,
+    in_flight: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            help="Jobs under way or waiting; given several times, they are compared. By default the config's, and 1, 2 "
+            "and 4 times the nodes.",
+            show_default=False,
+        ),
+    ] = None,
+    losses_per_100_jobs: Annotated[
+        float | None, typer.Option(min=0, max=50, help="Nodes that are lost in the time of 100 jobs; by default 0.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of chance: scores, stragglers, losses.")] = 0,
+    like: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A run to learn times and chances from.", show_default=False)
+    ] = None,
+    pace: Annotated[
+        str | None,
+        typer.Option(
+            help="Of each GPU: images a second in training the start network, such as 12, or 2.5TFLOPS; by default as "
+            "in the paper.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Say how long a search will take and how busy its nodes will be, without starting it (docs/simulation.md)."""
+    from orchestrator.simulation.command import Question, answer
+
+    question = Question(
+        path=config,
+        overrides=overrides or [],
+        nodes=nodes,
+        in_flight=in_flight or [],
+        losses_per_100_jobs=losses_per_100_jobs,
+        seed=seed,
+        like=like,
+        pace=pace,
+    )
+    console = make_console()
+    for part in answer(question):
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+@app.command()
+@one_line_errors
 def score(
     kind: Annotated[
         Literal["voc", "coco", "ecp", "bdd"],

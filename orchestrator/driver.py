@@ -16,28 +16,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from heapq import heappop, heappush
+from typing import Protocol
 
 from orchestrator.config import RunConfig
 from orchestrator.errors import RunStopped, Superseded, UserError
-from orchestrator.given import given_file, origins, start_weights_of
+from orchestrator.given import origins, start_weights_of
 from orchestrator.history import History, decided_record, dispatched_record, stored_result, told_record
 from orchestrator.journal import Journal, Record
-from orchestrator.node_settings import node_settings
 from orchestrator.search.protocol import Decision, Done, Job, Outcome, live_weights
+from orchestrator.workplace import Completion, RayCluster, Workplace
 from workers.examination import versions
 from workers.failures import classify
 from workers.run_folder import Result, RunFolder
 from workers.task import NETWORK_TRAINER, Progress, Task
-
-if TYPE_CHECKING:  # it imports Ray, which is imported only when there is something to run
-    from orchestrator.fleet import Completion
 
 POLL_S = 0.5
 MAX_UNCLEAR = 2
 NODES_NOTE_EVERY_S = 10.0
 TABLE_EVERY_S = 10.0
 STOP_QUESTION_EVERY_S = 5.0
+RETAIN_SHARE = 64
 
 
 class Observer(Protocol):
@@ -85,6 +84,7 @@ class Driver:
         still_ours: Callable[[], None] = lambda: None,
         is_terminated: Callable[[], bool] = lambda: False,
         trainer: str = NETWORK_TRAINER,
+        workplace: Workplace | None = None,
     ) -> None:
         """Forget an old stop and fold the journal; nothing starts yet.
 
@@ -95,6 +95,7 @@ class Driver:
             still_ours: raises `Superseded` once another driver has the run.
             is_terminated: whether the process has been asked to end; asked about twice a second.
             trainer: what the workers' ranks train with; see `workers.rank.Trainer`.
+            workplace: has the workers; by default a Ray cluster.
         """
         self.config = config
         self.folder = folder
@@ -105,9 +106,13 @@ class Driver:
         self._still_ours = still_ours
         self._is_terminated = is_terminated
         self._trainer = trainer
+        self._workplace = workplace or RayCluster()
+        self._clock = self._workplace.clock
+        self._waiting = sorted(self.history.state.pending)  # a heap; see `_next_waiting`
         self._results: dict[int, Result] = {}
         self._losses: dict[int, _Losses] = {}
         self._told_attempts: list[tuple[str, bool]] = []
+        self._num_told_since_retained = 0
         self._horizon: int | None = None
         self._ending = ""
         self._table_due = 0.0
@@ -139,7 +144,7 @@ class Driver:
             self.history.trials.write(self.folder)
             return decision.reason
         self.journal.open_epoch(
-            time=time.time(),
+            time=self._clock.time(),
             versions=versions(),
             changed={key: list(pair) for key, pair in (changed or {}).items()},
         )
@@ -147,7 +152,7 @@ class Driver:
         self._write(turn)
         self._check_budget()
         try:
-            if not isinstance(decision, Done) and self._within_horizon():
+            if not isinstance(decision, Done) and self._is_within_horizon(self.history.state.next_told):
                 decision = self._search(decision)
         except Superseded:
             raise
@@ -168,7 +173,7 @@ class Driver:
         self.folder.sweep(keep_weights=told | attempts, keep_checkpoints=attempts, up_to_epoch=self.journal.epoch)
 
     def _end(self, reason: str) -> None:
-        ended: Record = {"type": "ended", "time": time.time(), "reason": reason}
+        ended: Record = {"type": "ended", "time": self._clock.time(), "reason": reason}
         self._write([ended])
         self.history.apply(ended)
         self._sweep()
@@ -176,17 +181,12 @@ class Driver:
         self.journal.close()
 
     def _search(self, decision: Decision) -> Decision:
-        from orchestrator.fleet import Fleet, connect  # Ray is imported only when there is something to run
-        from orchestrator.weights import Weights
-
-        connect(self.config.fleet)
-        self._weights = Weights(self.folder, given_file(self.config))
+        name = f"{self.folder.name}-{self.journal.epoch}"
+        self._fleet, self._weights = self._workplace.open(self.config, self.folder, name, self._trainer)
         for index, file in self.history.weights.items():
             self._weights.add(index, file)
-        settings = node_settings(self.config, self.folder.address, self._trainer)
-        self._waits_since = time.monotonic()
+        self._waits_since = self._clock.monotonic()
         self._nodes_note_due = self._waits_since + NODES_NOTE_EVERY_S  # they need a while to start
-        self._fleet = Fleet(self.config.fleet, settings, f"{self.folder.name}-{self.journal.epoch}")
         try:
             for index in list(self.history.state.pending):
                 finished = self.history.finished_attempt(self.folder, index)
@@ -218,26 +218,29 @@ class Driver:
     def _decide(self, turn: list[Record]) -> Decision:
         """Decide until the algorithm waits or is done."""
         while isinstance(decision := self.history.algorithm.decide(self.history.state), Job):
-            turn.append(decided_record(decision))
+            turn.append(decided_record(decision, self._clock.time()))
             self.history.apply(turn[-1])
+            heappush(self._waiting, decision.index)
         return decision
 
     def _tell(self, turn: list[Record], decision: Decision) -> Decision:
         """Tell what has come, as far as it is next in order, and decide after every single one."""
         state, algorithm = self.history.state, self.history.algorithm
-        while state.pending and (index := min(state.pending)) in self._results:
+        while (index := state.next_told) is not None and index in self._results:
             result = self._results.pop(index)
             outcome = self._outcome(result)
             objection = algorithm.objection(state, outcome)
             if objection is not None:
-                turn.append({"type": "rejected", "time": time.time(), "index": index, "attempt": result.attempt})
+                now = self._clock.time()
+                turn.append({"type": "rejected", "time": now, "index": index, "attempt": result.attempt})
                 self._write(turn)
                 raise RunStopped(objection)
             algorithm.tell(state, outcome)
+            self._num_told_since_retained += 1
             self._losses.pop(index, None)
             used = result.weights.attempt if result.weights else None
             self._told_attempts += [(name, name == used) for name in self.history.attempts.get(index, [])]
-            turn.append(told_record(outcome, result, state))
+            turn.append(told_record(outcome, result, state, self._clock.time()))
             self.history.apply(turn[-1])
             decision = self._decide(turn)
         return decision
@@ -254,21 +257,28 @@ class Driver:
 
     def _assign(self, turn: list[Record]) -> list[tuple[list[str], Task]]:
         """Match waiting jobs to idle workers, both by number; a job that was lost goes elsewhere if it can."""
-        assigned = []
-        idle, num_up = self._fleet.idle, self._fleet.num_up
-        for index in self._dispatchable():
+        assigned: list[tuple[list[str], Task]] = []
+        passed_over = []
+        idle, num_up = list(self._fleet.idle), self._fleet.num_up
+        while idle and (index := self._next_waiting()) is not None:
+            heappop(self._waiting)
             num_nodes = self.config.num_nodes(self.history.state.pending[index].recipe)
             last = self._losses[index].worker if index in self._losses and num_up > num_nodes else None
             workers = [name for name in idle if name != last][:num_nodes]
             if len(workers) < num_nodes:
+                passed_over.append(index)
                 continue
             if index in self._losses and (late := self.history.finished_attempt(self.folder, index)) is not None:
                 self._take(late)  # a worker that was not heard of has ended it all the same
                 continue
             idle = [name for name in idle if name not in workers]
             assigned.append((workers, self._task(index)))
-            turn.append(dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, workers))
+            turn.append(
+                dispatched_record(index, assigned[-1][1].attempt, self.journal.epoch, workers, self._clock.time())
+            )
             self.history.apply(turn[-1])
+        for index in passed_over:
+            heappush(self._waiting, index)
         return assigned
 
     def _task(self, index: int) -> Task:
@@ -297,19 +307,20 @@ class Driver:
             deadline_s=deadline_s,
         )
 
-    def _dispatchable(self) -> list[int]:
-        """Pending jobs that nobody works on and that have no result, within the horizon, by index."""
-        running = {task.index for task in self._fleet.tasks.values() if task is not None}
-        return [index for index in self._within_horizon() if index not in running and index not in self._results]
+    def _next_waiting(self) -> int | None:
+        """The first pending job that nobody works on and that has no result, if it is within the horizon."""
+        pending = self.history.state.pending
+        while self._waiting and (self._waiting[0] in self._results or self._waiting[0] not in pending):
+            heappop(self._waiting)  # its result was in storage
+        return self._waiting[0] if self._waiting and self._is_within_horizon(self._waiting[0]) else None
 
     def _is_work_left(self) -> bool:
         """Whether a job can be sent off or told before the run ends."""
-        return bool(self._dispatchable()) or min(self.history.state.pending, default=None) in self._results
+        return self._next_waiting() is not None or self.history.state.next_told in self._results
 
-    def _within_horizon(self) -> list[int]:
-        """Pending jobs that are to be finished before the run ends, by index."""
-        pending = self.history.state.pending
-        return [index for index in pending if self._horizon is None or index <= self._horizon]
+    def _is_within_horizon(self, index: int | None) -> bool:
+        """Whether there is this job and it is to be finished before the run ends."""
+        return index is not None and (self._horizon is None or index <= self._horizon)
 
     def _submit(self, workers: list[str], task: Task) -> None:
         job = self.history.state.pending[task.index]
@@ -344,15 +355,15 @@ class Driver:
             assert completion.error is not None
             fault, reason = classify(completion.error)
             if fault == "candidate":
-                self._take(_failed(completion.task, completion.worker, reason))
+                self._take(_failed(completion.task, completion.worker, reason, self._clock.time()))
             else:
                 self._lose(completion, fault, reason)
 
     def _wait_for_nodes(self) -> None:
         """Say when workers come up or are missing, and give up when none works for too long."""
-        fleet, now = self.config.fleet, time.monotonic()
+        fleet, now = self.config.fleet, self._clock.monotonic()
         num_up = self._fleet.num_up
-        if any(self._fleet.tasks.values()) or not self._dispatchable():
+        if any(self._fleet.tasks.values()) or self._next_waiting() is None:
             self._waits_since = now
         what = f"{num_up} of {fleet.num_workers} workers are up"
         if num_up != self._num_up_told and now >= self._nodes_note_due:
@@ -360,13 +371,14 @@ class Driver:
             self.observer.note(what + missing)
             self._num_up_told, self._nodes_note_due = num_up, now + NODES_NOTE_EVERY_S
         if now - self._waits_since >= 60 * fleet.wait_minutes:
-            needed = max(self.config.num_nodes(self.history.state.pending[i].recipe) for i in self._dispatchable())
+            waiting = (index for index in self._waiting if self._is_within_horizon(index))
+            needed = max(self.config.num_nodes(self.history.state.pending[index].recipe) for index in waiting)
             raise RunStopped(
                 f"{what}, and for fleet.wait_minutes, {fleet.wait_minutes:g}, there was no node for a job that needs "
                 f"{needed}; a node must have {fleet.needs}"
             )
 
-    def _lose(self, completion: "Completion", fault: str, reason: str) -> None:
+    def _lose(self, completion: Completion, fault: str, reason: str) -> None:
         """Take note of an attempt without a result; its job waits to be dispatched again, elsewhere."""
         task, worker = completion.task, completion.worker
         job = self.history.state.pending[task.index]
@@ -380,13 +392,14 @@ class Driver:
         losses.unclear += fault == "unclear"
         losses.worker = worker
         if losses.unclear >= MAX_UNCLEAR:  # once may be the node's fault, twice is the candidate's
-            self._take(_failed(task, worker, f"{reason}, the second time"))
+            self._take(_failed(task, worker, f"{reason}, the second time", self._clock.time()))
         elif losses.count >= self.config.fleet.max_attempts:
             raise RunStopped(
                 f"job {task.index} ({job.role}, {job.spec.architecture}) was lost {losses.count} times, which is not "
                 f"its fault; the last time on {worker}: {reason}"
             )
         else:
+            heappush(self._waiting, task.index)
             self.observer.note(f"job {task.index} was lost on {worker} ({reason}) and runs again")
 
     def _take(self, result: Result) -> None:
@@ -395,9 +408,12 @@ class Driver:
 
     def _delete_what_is_not_needed(self) -> None:
         """Delete weights and checkpoints that no job can ask for any more; the records that say so are durable."""
-        pending = self.history.state.pending.values()
-        parents = {index for job in pending for index in origins(self.config, job) if index is not None}
-        self._weights.retain(self._live_weights(), parents)
+        pending = self.history.state.pending
+        # Going through what is pending takes as long as there is of it, so a share of that has to be told first.
+        if self._num_told_since_retained > len(pending) // RETAIN_SHARE:
+            parents = {index for job in pending.values() for index in origins(self.config, job) if index is not None}
+            self._weights.retain(self._live_weights(), parents)
+            self._num_told_since_retained = 0
         for name, is_used in self._told_attempts:
             self.folder.delete_checkpoint(name)
             if not is_used:
@@ -416,7 +432,7 @@ class Driver:
         budget, last = self.config.budget, self.history.last_dispatched
         if self._stop_is_asked():
             self._ending, self._horizon = "stopped as asked", self.history.state.next_index - 1
-        elif budget.deadline is not None and datetime.now(UTC) >= _with_zone(budget.deadline):
+        elif budget.deadline is not None and self._clock.time() >= _with_zone(budget.deadline).timestamp():
             self._ending, self._horizon = f"budget.deadline {budget.deadline} is over", last
         elif budget.max_gpu_hours is not None and self._device_hours() >= budget.max_gpu_hours:
             self._ending, self._horizon = f"budget.max_gpu_hours {budget.max_gpu_hours} is spent", last
@@ -445,9 +461,8 @@ class Driver:
         self.observer.working(self.history, jobs, self._fleet.progress)
 
 
-def _failed(task: Task, worker: str, reason: str) -> Result:
+def _failed(task: Task, worker: str, reason: str, now: float) -> Result:
     """The result of an attempt that could not write one."""
-    now = time.time()
     return Result(
         index=task.index,
         attempt=task.attempt,

@@ -25,10 +25,10 @@ import ray.exceptions
 from orchestrator.config import FleetConfig
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.termination import STOP_S
+from orchestrator.workplace import Completion
 from workers import ranks
 from workers.failures import CAUSES, classify, describe
 from workers.node import NodeActor
-from workers.run_folder import Result
 from workers.task import Gang, NodeSettings, Progress, Task
 
 REACH_S = 10.0
@@ -39,19 +39,6 @@ DRAIN_QUESTION_EVERY_S = 5.0
 MAX_FAILED_STARTS = 3
 GANG_PORTS = range(29400, 31400)
 """Where the ranks of several nodes meet; a firewall between nodes has to let them through."""
-
-Blob = ray.ObjectRef[Any] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """A task that a worker is done with: its result, or the error that came instead, and how far it had come."""
-
-    task: Task
-    worker: str
-    result: Result | None = None
-    error: Exception | None = None
-    progress: Progress | None = None
 
 
 @dataclass

@@ -24,7 +24,7 @@ from pydantic_core import from_json
 from orchestrator.errors import Superseded, UserError
 from workers.storage import Log, Storage
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FIRST_CHAINED = 2
 """The first format whose checksums go on from line to line."""
 

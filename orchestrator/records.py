@@ -71,6 +71,7 @@ class _Result(_Form):
 
 class _Opened(_Form):
     type: Literal["opened"]
+    time: Seconds = 0.0
 
 
 class _Decided(_Form):
@@ -81,6 +82,7 @@ class _Decided(_Form):
 
 class _Dispatched(_Form):
     type: Literal["dispatched"]
+    time: Seconds = 0.0
     index: Count
     attempt: Count
     epoch: Count = 0

@@ -30,6 +30,7 @@ WITHOUT_TORCH = (
     "orchestrator.history",
     "orchestrator.driver",
     "orchestrator.metrics",
+    "orchestrator.simulation.command",
     "orchestrator.report.figures",
     "orchestrator.report.making",
     "orchestrator.cli",

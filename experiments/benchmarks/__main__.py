@@ -12,6 +12,7 @@ from experiments.benchmarks.turns import Finding
 from orchestrator.errors import UserError
 
 LONG_RUN_CANDIDATES = 10_000
+LARGE_FLEET_CANDIDATES = 100_000
 
 
 def _overhead(asked: argparse.Namespace) -> list[Finding]:
@@ -62,16 +63,29 @@ def _loading(asked: argparse.Namespace) -> list[Finding]:
     return bench_loading(asked.data, asked.loaders)
 
 
+def _schedule(asked: argparse.Namespace) -> list[Finding]:
+    from experiments.benchmarks.schedule import bench_schedule
+
+    return bench_schedule()
+
+
+def _large_fleet(asked: argparse.Namespace) -> list[Finding]:
+    from experiments.benchmarks.large_fleet import bench_large_fleet
+
+    return bench_large_fleet(asked.nodes, asked.candidates or LARGE_FLEET_CANDIDATES)
+
+
 def _long_run(asked: argparse.Namespace) -> list[Finding]:
     from experiments.benchmarks.long_run import bench_long_run
 
-    return bench_long_run(asked.candidates)
+    return bench_long_run(asked.candidates or LONG_RUN_CANDIDATES)
 
 
 # Each is imported when it is its turn: torch and Ray are not for all, and threads of one would disturb another.
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Finding]]] = {
     "overhead": _overhead,
     "busy": _busy,
+    "schedule": _schedule,
     "proposals": _proposals,
     "weights": _weights,
     "training": _training,
@@ -79,6 +93,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Finding]]] = {
     "memory": _memory,
     "loading": _loading,
     "long-run": _long_run,
+    "large-fleet": _large_fleet,
 }
 
 
@@ -90,14 +105,17 @@ def main() -> None:
     parser.add_argument(
         "--loaders", type=int, default=len(os.sched_getaffinity(0)), help="loading: how many; one per CPU"
     )
-    parser.add_argument("--candidates", type=int, default=LONG_RUN_CANDIDATES, help="long-run: how many")
+    parser.add_argument("--candidates", type=int, help="long-run, large-fleet: how many")
+    parser.add_argument("--nodes", type=int, default=1000, help="large-fleet: how many")
     asked = parser.parse_args()
     for name in asked.names:
         if name not in BENCHMARKS:
             parser.error(f"NAME: {name!r} is none of {', '.join(BENCHMARKS)}")
     if asked.loaders < 1:
         parser.error(f"--loaders: {asked.loaders} can't be compared with a DataLoader's workers; give 1 or more")
-    if asked.candidates < 100:
+    if asked.nodes < 1:
+        parser.error(f"--nodes: {asked.nodes} can train nothing; give 1 or more")
+    if asked.candidates is not None and asked.candidates < 100:
         parser.error(f"--candidates: {asked.candidates} are too few to compare halves of a run; give 100 or more")
     console = Console(width=None)
     for name in asked.names or BENCHMARKS:

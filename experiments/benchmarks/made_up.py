@@ -15,6 +15,9 @@ from workers.run_folder import Result, WeightsFile
 from workers.task import attempt_name
 
 IN_FLIGHT = 16
+NOW = 1e9
+"""Of all records, in seconds since 1970."""
+
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 
 
@@ -85,13 +88,14 @@ class MadeUpRun:
         turn: list[Record] = []
         for number in range(count):
             while isinstance(job := history.algorithm.decide(history.state), Job):
-                turn += [decided_record(job), dispatched_record(job.index, 0, 1, [f"worker-{job.index % IN_FLIGHT}"])]
+                worker = f"worker-{job.index % IN_FLIGHT}"
+                turn += [decided_record(job, NOW), dispatched_record(job.index, 0, 1, [worker], NOW)]
                 for record in turn[-2:]:
                     history.apply(record)
             result = result_of(min(history.state.pending))
             outcome = outcome_of(result)
             history.algorithm.tell(history.state, outcome)
-            turn.append(told_record(outcome, result, history.state))
+            turn.append(told_record(outcome, result, history.state, NOW))
             history.apply(turn[-1])
             if (number + 1) % told_per_turn == 0 or number + 1 == count:
                 yield turn

@@ -20,7 +20,7 @@ def enter(state: SearchState, job: Job) -> None:
 
 def take(state: SearchState, outcome: Outcome) -> Member:
     """Move the pending job with the lowest index to the population, with its outcome."""
-    assert outcome.index == min(state.pending), f"outcome {outcome.index} is not the next one to be told"
+    assert outcome.index == state.next_told, f"outcome {outcome.index} is not the next one to be told"
     job = state.pending.pop(outcome.index)
     # The trials table has the metrics; the search reads the score alone, and would hold all of them for good.
     member = Member(job, replace(outcome, metrics={}))

@@ -119,7 +119,7 @@ class MsNas:
 
     def decide(self, state: SearchState) -> Decision:
         """The next decision; a job is entered."""
-        if any(job.barrier for job in state.pending.values()):
+        if state.has_pending_barrier:
             return WAIT
         decision = self._propose(state)
         if isinstance(decision, Job):

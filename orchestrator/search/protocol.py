@@ -246,6 +246,16 @@ class SearchState:
     pending: dict[int, Job] = field(default_factory=dict)
     next_index: int = 0
 
+    @property
+    def next_told(self) -> int | None:
+        """The pending job with the lowest index: the one after the last told, as jobs are told in order."""
+        return len(self.population) if self.pending else None
+
+    @property
+    def has_pending_barrier(self) -> bool:
+        """Whether a job that runs alone is pending."""
+        return len(self.pending) == 1 and self.pending[len(self.population)].barrier
+
     def advanced(self, phase: str, round: int) -> "SearchState":
         """A view of the state at the start of another round or phase; shares the population."""
         assert self.baseline is not None
@@ -269,8 +279,15 @@ class SearchState:
             "counter": self.counter,
             "baseline": self.baseline.to_dict() if self.baseline else None,
             "best_overall": self.best_overall.to_dict() if self.best_overall else None,
-            "pending": sorted(self.pending),
+            "pending": {"first": len(self.population), "count": len(self.pending)},
         }
+
+    def agrees_with(self, recorded: Mapping[str, Any]) -> bool:
+        """Whether this is the state of a summary; those of the first two formats list what is pending."""
+        pending = recorded.get("pending")
+        if isinstance(pending, list):
+            return pending == list(self.pending) and recorded == self.summary() | {"pending": pending}
+        return recorded == self.summary()
 
 
 class Algorithm(Protocol):

@@ -62,7 +62,7 @@ class SpNas:
 
     def decide(self, state: SearchState) -> Decision:
         """The next decision; a job is entered."""
-        if any(job.barrier for job in state.pending.values()):
+        if state.has_pending_barrier:
             return WAIT
         if len(state.pending) >= self.settings.in_flight(state.phase):
             return WAIT

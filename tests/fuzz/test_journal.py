@@ -98,13 +98,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     records: list[Record] = [{"type": "opened", "schema_version": 2, "previous": {}}]
     while len(state.population) < 6:
         while isinstance(job := algorithm.decide(state), Job):
-            records.append(decided_record(job))
-            records.append(dispatched_record(job.index, 0, 1, "worker 0"))
+            records.append(decided_record(job, 0.0))
+            records.append(dispatched_record(job.index, 0, 1, "worker 0", 0.0))
         job = state.pending[min(state.pending)]
         score = None if job.kind == "pretrain" else 0.1 + job.index / 100
         outcome = Outcome(index=job.index, status="completed", score=score, metrics={"AP50": 0.5})
         algorithm.tell(state, outcome)
-        records.append(told_record(outcome, result_of(job.index), state))
+        records.append(told_record(outcome, result_of(job.index), state, 0.0))
     return [*records, {"type": "ended", "time": 1.7e9, "reason": "told to stop"}]
 
 
@@ -204,7 +204,7 @@ HOSTILE: dict[str, list[Any]] = {
     "a type that is unknown": [OPENED % b"{}", {"type": "\x1b[31m" * 1000}],
     "another first record": [{"type": "told", "schema_version": 2, "previous": {}}],
     "format 0": [{"type": "opened", "schema_version": 0, "previous": {}}],
-    "format 3": [{"type": "opened", "schema_version": 3, "previous": {}}],
+    "format 4": [{"type": "opened", "schema_version": 4, "previous": {}}],
     "a format that is endless": [{"type": "opened", "schema_version": 10**4000, "previous": {}}],
     "a format that is a word": [{"type": "opened", "schema_version": "2", "previous": {}}],
     "no format": [{"type": "opened", "previous": {}}],

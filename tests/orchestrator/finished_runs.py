@@ -48,7 +48,7 @@ def finished_run(path: Path, config: RunConfig, weights: bytes) -> RunFolder:
     state = algorithm.initial()
     job = algorithm.decide(state)
     assert isinstance(job, Job)
-    decided = decided_record(job)
+    decided = decided_record(job, 0.0)
     outcome = Outcome(index=0, status="completed", score=0.5, metrics={"AP50": 0.5, "AP/disc": 0.25})
     result = Result(
         index=0,
@@ -65,6 +65,6 @@ def finished_run(path: Path, config: RunConfig, weights: bytes) -> RunFolder:
     algorithm.tell(state, outcome)
     journal = Journal(folder.storage)
     journal.open_epoch()
-    journal.append([decided, told_record(outcome, result, state)])
+    journal.append([decided, told_record(outcome, result, state, 0.0)])
     journal.close()
     return folder

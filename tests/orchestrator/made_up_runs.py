@@ -139,7 +139,7 @@ class MadeUpRun:
 
     def _decide(self) -> None:
         while isinstance(decision := self.algorithm.decide(self.state), Job):
-            self.records.append(decided_record(decision) | {"time": self.now})
+            self.records.append(decided_record(decision, self.now))
         self.done = not self.state.pending
 
     def _send_off(self) -> None:
@@ -151,7 +151,7 @@ class MadeUpRun:
         for worker, job in zip(idle, waiting, strict=False):
             attempt = self._attempts.get(job.index, 0)
             self._attempts[job.index] = attempt + 1
-            self.records.append(dispatched_record(job.index, attempt, self.epoch, [worker]) | {"time": self.now})
+            self.records.append(dispatched_record(job.index, attempt, self.epoch, [worker], self.now))
             seconds = self._seconds(job)
             is_lost = self._random.random() < self.losses
             self._ends[worker] = (self.now + seconds * (self._random.random() if is_lost else 1), job, attempt, is_lost)
@@ -192,7 +192,7 @@ class MadeUpRun:
         )
         assert self.algorithm.objection(self.state, outcome) is None
         self.algorithm.tell(self.state, outcome)
-        self.records.append(told_record(outcome, result, self.state) | {"time": self.now})
+        self.records.append(told_record(outcome, result, self.state, self.now))
         self._decide()
 
     def _workers(self) -> Sequence[str]:

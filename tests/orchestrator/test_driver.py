@@ -23,12 +23,12 @@ from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.console import status_table, summary_table
 from orchestrator.driver import Driver
 from orchestrator.errors import RunStopped, UserError
-from orchestrator.fleet import Completion
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.runs import RunLock, open_run
 from orchestrator.search.protocol import Job, live_weights
 from orchestrator.standing import Standing
+from orchestrator.workplace import Completion
 from tests.orchestrator.held_trainers import held
 from tests.orchestrator.processes import kill_ranks, kill_workers
 from tests.orchestrator.tiny import history_of, tiny_config, write_config

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.s3_server import S3Server
 from orchestrator.errors import Superseded, UserError
-from orchestrator.journal import Journal, Record
+from orchestrator.journal import SCHEMA_VERSION, Journal, Record
 from workers.object_store import part_name
 from workers.storage import LocalFolder, Storage, open_storage
 
@@ -219,9 +219,9 @@ def test_of_two_successors_the_first_to_begin_holds(storage: Storage) -> None:
 
 def test_a_newer_format_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("orchestrator.journal.SCHEMA_VERSION", 3)
+        newer.setattr("orchestrator.journal.SCHEMA_VERSION", SCHEMA_VERSION + 1)
         log = written(storage, FIRST)
-    damaged(storage, log, storage.read_log(log), "000001.jsonl: has format 3, this version reads up to 2; use a newer")
+    damaged(storage, log, storage.read_log(log), f"has format {SCHEMA_VERSION + 1}, this version reads up to")
 
 
 def of_format_1(*records: Record) -> bytes:

@@ -62,14 +62,14 @@ class LongRun:
         history = self.history
         while len(history.state.population) < num_told:
             while isinstance(job := history.algorithm.decide(history.state), Job):
-                self._take(decided_record(job))
-                self._take(dispatched_record(index=job.index, attempt=0, epoch=1, workers=[f"worker-{job.index % 16}"]))
+                self._take(decided_record(job, 0.0))
+                self._take(dispatched_record(job.index, 0, 1, [f"worker-{job.index % 16}"], 0.0))
             result = self._result(min(history.state.pending))
             score = result.metrics["AP"]
             outcome = Outcome(index=result.index, status="completed", score=score, metrics=result.metrics)
             assert history.algorithm.objection(history.state, outcome) is None
             history.algorithm.tell(history.state, outcome)
-            self._take(told_record(outcome, result, history.state))
+            self._take(told_record(outcome, result, history.state, 0.0))
             live_weights(history.state)
 
     def _take(self, record: Record) -> None:

@@ -1,6 +1,6 @@
 """Runs of every format there has been, as they were written, still open and go on to their end.
 
-`tests/assets/run-format-N` are folders of the tiny search: of format 1 one that was stopped, of format 2 one whose
+`tests/assets/run-format-N` are folders of the tiny search: of format 1 one that was stopped, of 2 and 3 ones whose
 driver was killed in the middle of a line, with attempts under way. A new format adds a folder; none is ever changed.
 """
 

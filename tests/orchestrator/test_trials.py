@@ -61,7 +61,7 @@ def told(index: int, score: float | None, baseline: int, best: int, attempt: int
         **values,
     )
     state = SearchState(baseline=Baseline(baseline, 0.5, START), best_overall=Baseline(best, 0.5, START))
-    return told_record(outcome, result, state)
+    return told_record(outcome, result, state, 0.0)
 
 
 @pytest.fixture
@@ -69,19 +69,19 @@ def trials() -> Trials:
     """A start, a better child on its second attempt, a failed child, one that runs and one that waits."""
     table = Trials(lambda spec: network_cost(spec, 64, 96))
     for record in (
-        decided_record(job(0, role="start", recipe="start")),
-        dispatched_record(0, 0, 1, ["worker-0"]),
+        decided_record(job(0, role="start", recipe="start"), 0.0),
+        dispatched_record(0, 0, 1, ["worker-0"], 0.0),
         told(0, 0.5, baseline=0, best=0),
-        decided_record(job(1, parent=0, morphs=MORPHS, spec=apply_all(START, MORPHS), seed=(7, 0, 0))),
-        decided_record(job(2, parent=0, backbone=0)),
-        dispatched_record(1, 0, 1, ["worker-0"]),
-        dispatched_record(2, 0, 1, ["worker-1"]),
-        dispatched_record(1, 1, 1, ["worker-1"]),
+        decided_record(job(1, parent=0, morphs=MORPHS, spec=apply_all(START, MORPHS), seed=(7, 0, 0)), 0.0),
+        decided_record(job(2, parent=0, backbone=0), 0.0),
+        dispatched_record(1, 0, 1, ["worker-0"], 0.0),
+        dispatched_record(2, 0, 1, ["worker-1"], 0.0),
+        dispatched_record(1, 1, 1, ["worker-1"], 0.0),
         told(1, 0.7, baseline=1, best=1, attempt=1, notes=("a fresh predictor", "clipped")),
-        decided_record(job(3)),
-        dispatched_record(3, 0, 1, ["worker-0"]),
+        decided_record(job(3), 0.0),
+        dispatched_record(3, 0, 1, ["worker-0"], 0.0),
         told(2, None, baseline=1, best=1),
-        decided_record(job(4)),
+        decided_record(job(4), 0.0),
     ):
         table.apply(record)
     return table

@@ -45,7 +45,7 @@ class Recorder:
 
     def __call__(self, driver: FakeDriver) -> None:
         for job in driver.jobs[self.num_jobs :]:
-            self.records.append(decided_record(job))
+            self.records.append(decided_record(job, 0.0))
         for told in driver.told[self.num_told :]:
             index = told.job.index
             result = Result(
@@ -60,7 +60,7 @@ class Recorder:
                 seconds=2,
                 weights=WeightsFile(name=f"{index}", sha256="", size_bytes=1) if told.outcome.completed else None,
             )
-            self.records.append(told_record(told.outcome, result, driver.state))
+            self.records.append(told_record(told.outcome, result, driver.state, 0.0))
         self.num_jobs, self.num_told = len(driver.jobs), len(driver.told)
         self.states += [deepcopy(driver.state)] * (len(self.records) - len(self.states))
 
@@ -137,8 +137,8 @@ def test_folding_remembers_attempts_rejections_weights_and_baselines(tmp_path: P
     records = recorder.records
     cut = next(p for p, record in enumerate(records) if record["type"] == "told" and record["outcome"]["index"] == 2)
     extra = [
-        dispatched_record(2, 0, 1, ["worker-0"]),
-        dispatched_record(2, 1, 1, ["worker-1"]),
+        dispatched_record(2, 0, 1, ["worker-0"], 0.0),
+        dispatched_record(2, 1, 1, ["worker-1"], 0.0),
         {"type": "rejected", "time": 0.0, "index": 2, "attempt": 0},
         {"type": "ended", "time": 0.0, "reason": "stopped as asked"},
     ]

@@ -1,0 +1,56 @@
+"""A large search in virtual time: what the real driver takes for it, and how busy its nodes are.
+
+Invariant: the start is never beaten, so that every candidate is of about its size and the search goes on; each search
+has a process of its own, so that its peak of memory is its own.
+"""
+
+import resource
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from experiments.benchmarks.long_run import config_of
+from experiments.benchmarks.turns import Finding
+from orchestrator.simulation.durations import Durations, Pace, images_of
+from orchestrator.simulation.fleet import FromCosts
+from orchestrator.simulation.forecast import Assumptions, Forecast, simulate
+from orchestrator.simulation.luck import Chances
+
+IN_FLIGHT_PER_NODE = 4
+HOURS = 1.0
+"""What the start's training takes."""
+
+LOSSES = {0.0: "99 %", 0.01: "95 %"}
+"""Nodes that are lost in the time of a job, and how busy the others are to be."""
+
+
+def bench_large_fleet(num_nodes: int, num_candidates: int) -> list[Finding]:
+    """Processor time, memory and how busy the nodes are, without losses and with them."""
+    findings = []
+    for loss, busy in LOSSES.items():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
+            forecast, peak_bytes = own_process.submit(searched, num_nodes, num_candidates, loss).result()
+        about = f"{num_nodes:,} nodes, {num_candidates:,} candidates, {100 * loss:g} nodes lost per 100 jobs"
+        a_job = 1e3 * forecast.driver_s / forecast.num_jobs
+        findings += [
+            Finding(f"{about}: ends", forecast.reason),
+            Finding("nodes busy", f"{100 * forecast.busy:.2f} %", f"at least {busy}"),
+            Finding("attempts lost", f"{forecast.tally.num_lost:,}"),
+            Finding("processor time", f"{forecast.driver_s:.0f} s, {a_job:.2f} ms a job", "under 600 s"),
+            Finding("peak memory", f"{peak_bytes / 2**30:.2f} GB", "under 2 GB"),
+        ]
+    return findings
+
+
+def searched(num_nodes: int, num_candidates: int, loss: float) -> tuple[Forecast, int]:
+    """Go through it; also returns the peak of this process's memory, in bytes."""
+    config = config_of(num_candidates)
+    fleet = config.fleet.model_copy(update={"num_workers": num_nodes})
+    serial = config.serial.model_copy(update={"in_flight": IN_FLIGHT_PER_NODE * num_nodes})
+    config = config.model_copy(update={"fleet": fleet, "serial": serial})
+    images, _ = images_of(config)
+    a_second = Durations(config, images, Pace(per_gmac_s=1.0))
+    start_s = a_second.seconds("train_detector", config.start.spec, config.recipe("start"), num_nodes=1)
+    durations = Durations(config, images, Pace(per_gmac_s=HOURS * 3600 / start_s))
+    chances = Chances(loss=loss, improvement=0.0)
+    forecast = simulate(config, Assumptions(times=FromCosts(durations), chances=chances))
+    return forecast, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,1 @@
+"""Runs in virtual time: the real driver, algorithm and journal over a fleet whose jobs take no time to do."""
