@@ -29,7 +29,7 @@ def test_a_spread_is_the_median_and_the_ends() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["wieghts"], "NAME: 'wieghts' is none of overhead, busy, proposals"),
+        (["wieghts"], "NAME: 'wieghts' is none of overhead, busy, schedule"),
         (["loading", "--loaders", "0"], "--loaders: 0 can't be compared"),
         (["long-run", "--candidates", "7"], "--candidates: 7 are too few"),
     ],

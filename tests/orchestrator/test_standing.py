@@ -55,7 +55,7 @@ def records_of(config: RunConfig) -> list[Record]:
     for number, record in enumerate(recorder.records):
         records.append(record)
         if record["type"] == "decided":
-            sent = partial(dispatched_record, record["job"]["index"], epoch=1)
+            sent = partial(dispatched_record, record["job"]["index"], epoch=1, now=0.0)
             records += [sent(0, workers=["worker-0"]), sent(1, workers=["worker-1"])]
         if number % 5 == 4:
             records += [{"type": "ended", "time": 0.0, "reason": "stopped as asked"}, {"type": "opened"}]
