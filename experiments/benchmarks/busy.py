@@ -22,7 +22,7 @@ def bench_busy() -> list[Finding]:
         connect(stub_config(NUM_JOBS, JOB_S, NUM_WORKERS).fleet)
 
         def tuned(reuse_actors: bool) -> float:
-            jobs = by_tune(folder / f"{next(count)}", NUM_JOBS, JOB_S, NUM_WORKERS, reuse_actors=reuse_actors)
+            jobs = by_tune(folder / f"{next(count)}", NUM_JOBS, JOB_S, reuse_actors=reuse_actors)
             return 100 * busy_share(jobs, NUM_WORKERS)
 
         try:

@@ -31,7 +31,7 @@ def bench_overhead() -> list[Finding]:
                     "ours": lambda: seconds_per_job(by_our_driver(folder / f"{next(count)}", NUM_JOBS, 0, NUM_WORKERS)),
                     "pool": lambda: seconds_per_job(by_actor_pool(NUM_JOBS, 0, NUM_WORKERS)),
                     "tune": lambda: seconds_per_job(
-                        by_tune(folder / f"{next(count)}", NUM_TRIALS, 0, NUM_WORKERS, reuse_actors=True)
+                        by_tune(folder / f"{next(count)}", NUM_TRIALS, 0, reuse_actors=True)
                     ),
                 },
                 REPEATS,

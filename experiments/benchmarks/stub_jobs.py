@@ -5,6 +5,7 @@ and ended is noted in the process that did it, so neither starting workers nor e
 """
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,6 @@ def stub_config(num_jobs: int, seconds: int, num_workers: int) -> RunConfig:
             "start": {"architecture": "BNB(111,d111,d11111,d11)", "training": {}},
             "serial": {
                 "acceptance": "paper",
-                "num_morphs": 8,
                 "n_stuck": 1_000_000,
                 "num_rounds": 1,
                 "reignite": False,
@@ -90,7 +90,7 @@ def by_our_driver(folder: Path, num_jobs: int, seconds: int, num_workers: int) -
     run, _ = open_run(config, LocalFolder(folder))
     Driver(config, run, Teller(config), trainer=TRAINER).run()
     trials = pd.read_parquet(folder / "trials.parquet")
-    candidates = trials[trials["role"] == "candidate"]
+    candidates = trials[(trials["role"] == "candidate") & (trials["status"] == "completed")]
     ended = candidates["finished_at"].astype("int64") / 1e6
     return [Interval(end - spent, end) for end, spent in zip(ended, candidates["seconds"], strict=True)]
 
@@ -131,13 +131,14 @@ class _Trial(tune.Trainable):
         """Nothing was kept."""
 
 
-def by_tune(folder: Path, num_jobs: int, seconds: int, num_workers: int, *, reuse_actors: bool) -> list[Interval]:
+def by_tune(folder: Path, num_jobs: int, seconds: int, *, reuse_actors: bool) -> list[Interval]:
     """Trials of Ray Tune, as quiet as it can be told to be."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output tells of every experiment, however quiet it is to be
     tuner: Any = tune.Tuner(
         tune.with_resources(_Trial, {"cpu": 1}),
         param_space={"seconds": seconds, "number": tune.grid_search(list(range(num_jobs)))},
-        tune_config=tune.TuneConfig(reuse_actors=reuse_actors, max_concurrent_trials=num_workers),
+        tune_config=tune.TuneConfig(reuse_actors=reuse_actors),  # as many at a time as there are CPUs
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
     return [Interval(result.metrics["began"], result.metrics["ended"]) for result in tuner.fit()]
