@@ -22,7 +22,7 @@ from workers.training import NetworkTrainer
 RECIPE = Path(__file__).parent.parent / "shapes.yaml"
 SMALL = ("data.num_train=32", "data.num_val=16", "training.epochs=1")
 NUM_JOBS = 20
-CHILDREN: tuple[tuple[Morph, ...], ...] = ((Expand(1), Expand(3)), (Swap(2), Expand(0)), (Expand(4),), (Swap(1),))
+CHILDREN: tuple[tuple[Morph, ...], ...] = ((Expand(1), Expand(3)), (Swap(3), Expand(0)), (Expand(4),), (Swap(1),))
 
 
 def bench_memory() -> list[Finding]:

@@ -31,6 +31,9 @@ from workers.task import Task
 NETWORK = "BNB(111,d111,d11111,d11)"
 BIG_BYTES = 500_000_000
 REPEATS = 9
+WARM_UP = 20
+"""Puts, until the object store's room is memory that the system has given it."""
+
 NUM_JOBS = 40
 
 
@@ -62,7 +65,9 @@ def putting() -> Finding:
         del kept[:]  # so that the next one finds the same room
         return seconds
 
-    figures = by_turns({"copy": lambda: seconds_of(lambda: np.copyto(room, blob)), "put": put}, REPEATS, warm_up=3)
+    figures = by_turns(
+        {"copy": lambda: seconds_of(lambda: np.copyto(room, blob)), "put": put}, REPEATS, warm_up=WARM_UP
+    )
     speed = blob.nbytes / 1e9 / statistics.median(figures["put"])
     return Finding(
         f"copying {blob.nbytes / 1e6:.0f} MB / ray.put of it, a detector's weights",
@@ -106,16 +111,30 @@ def having() -> list[Finding]:
                 index=index, attempt=0, kind="train_detector", spec=spec, morphs=(), training=training, seed=(0, 0, 0)
             )
 
-        trainings = by_turns({"big": trained(big), "small": trained(small)}, REPEATS)
+        trainings = by_turns(
+            {
+                "big": trained(big),
+                "big again": trained(big),
+                "small": trained(small),
+                "small again": trained(small),
+            },
+            REPEATS,
+        )
         ray.kill(worker)
     return [
-        Finding(f"{name} with 0.5 GB more than with 1 kB", spread(more, " ms", 1), "under 10 ms")
-        for name, more in (("a warm actor's call", _more(received)), ("a training that does nothing", _more(trainings)))
+        Finding("a warm actor's call with 0.5 GB more than with 1 kB", _more(received, ""), "under 10 ms"),
+        Finding(
+            "a training that does nothing, with its last one's 0.5 GB more than with 1 kB",
+            _more(trainings, " again"),
+            "under 10 ms",
+        ),
+        Finding("the same, with another parent's than its last one", _more(trainings, ""), "a copy"),
     ]
 
 
-def _more(figures: dict[str, list[float]]) -> list[float]:
-    return [1e3 * (big - small) for big, small in zip(figures["big"], figures["small"], strict=True)]
+def _more(figures: dict[str, list[float]], which: str) -> str:
+    pairs = zip(figures[f"big{which}"], figures[f"small{which}"], strict=True)
+    return spread([1e3 * (big - small) for big, small in pairs], " ms", 1)
 
 
 def inheriting() -> list[Finding]:
