@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.studies.shared.children import children
 from experiments.studies.shared.jobs import RecordsJobs
-from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, measured, metric, with_merit
 from experiments.studies.shared.searches import start
 from experiments.studying.figures import bars, legend
 from experiments.studying.statistics import spread, tau
@@ -84,7 +84,7 @@ class Halving(RecordsJobs):
                 f"{100 * of_both[SAVED].mean():.0f} % of the epochs saved "
                 f"({len(of_both)} training{'s' * (len(of_both) > 1)} of all children)."
             )
-        return [*(said or ["No children were measured after their first epoch."]), *shortfall(results)]
+        return [*(said or ["No children were measured after their first epoch."]), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """How often the winner is kept, and what is lost where it is not."""

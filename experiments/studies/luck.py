@@ -11,7 +11,7 @@ from scipy import stats
 from experiments.studies.shared.children import children
 from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
-from experiments.studies.shared.scores import MERIT, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, metric, with_merit
 from experiments.studies.shared.searches import search, searches, start, trials
 from experiments.studying.figures import legend, points
 from experiments.studying.statistics import CONFIDENCE, spread
@@ -88,7 +88,7 @@ class Luck(RecordsJobs):
 
     def findings(self, results: pd.DataFrame) -> list[str]:
         """How much of a score is the network's, and how many accepted steps were."""
-        return [*_said_of_noise(results), *_said_of_steps(results), *shortfall(results)]
+        return [*_said_of_noise(results), *_said_of_steps(results), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Left each child's gain over the control by seed; right what accepted steps are worth with further seeds."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.lengths import num_steps
 from experiments.studies.shared.outcomes import verdict
-from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, measured, metric, with_merit
 from experiments.studies.shared.searches import start, trials
 from experiments.studying.figures import curves, legend
 from experiments.studying.statistics import Paired, paired, spread
@@ -106,7 +106,7 @@ class Morphs(RecordsJobs):
                     "After the fast scheme no difference between expand and the random block can be told: "
                     f"{against} points of {unit}."
                 )
-        return [*(said or ["Nothing was morphed."]), *shortfall(results)]
+        return [*(said or ["Nothing was morphed."]), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Score and loss over the first steps, by kind: the mean of a seed's morphs."""

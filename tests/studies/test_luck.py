@@ -122,4 +122,4 @@ def test_what_is_missing_is_said() -> None:
     control = results["arm"].eq("children") & results["morphs"].eq("")
     results.loc[control & (results["replicate"] == 1), ["status", "score"]] = ["failed", None]
     said = STUDY.findings(results)
-    assert "2 seeds)" in said[0] and "1 of children" in said[-1]
+    assert "2 seeds)" in said[0] and "1 of `children`" in said[-1]
