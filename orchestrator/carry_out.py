@@ -59,7 +59,7 @@ def carry_out(run: str, config_of: Callable[[RunFolder], RunConfig]) -> None:
                 console.print(f"{key}: {line}", soft_wrap=True)
         return make_view(console)
 
-    reason, history = drive(run, settings, make_view=view, note_end=note_termination)
+    reason, history = drive(run, settings, open_view=view, note_end=note_termination)
     console.print(f"\n{reason}", soft_wrap=True)
     for part in closing(settings, Standing.of(history), RunFolder(storage)):
         console.print(part, soft_wrap=isinstance(part, str))
@@ -69,7 +69,7 @@ def drive(
     run: str,
     settings: RunConfig,
     *,
-    make_view: Callable[[], View],
+    open_view: Callable[[], View],
     note_end: Callable[[], Callable[[], bool]],
 ) -> tuple[str, History]:
     """Take a run, and begin it or go on with it to its end: shown, measured, and recorded as its config asks.
@@ -77,7 +77,7 @@ def drive(
     Args:
         run: its address.
         settings: what it is; machine, data and recorders are looked at by the caller.
-        make_view: gives where it is shown, once it is taken.
+        open_view: gives where it is shown, once it is taken.
         note_end: called before it is driven; gives what says, about twice a second, whether it is to end.
 
     Returns:
@@ -100,7 +100,7 @@ def drive(
         at_end.callback(lock.release)
         folder, changed = open_run(settings, storage)
         put_given(settings, folder)
-        view = make_view()
+        view = open_view()
         teller = Teller(settings, view, ProgressFile(folder, view.say))
         at_end.callback(teller.close)
         metrics = MetricsObserver(settings, folder.name, teller.note)

@@ -15,6 +15,7 @@ from experiments.studying.side_by_side import Place, Tell, carry_out_all
 from experiments.studying.study import CONFIGS, Finished, Run, Runs, Study
 from models.wording import brief
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.termination import advice
 
 
 def chosen(names: Sequence[str]) -> list[Study]:
@@ -50,6 +51,8 @@ def carry_out_studies(
     place = Place(root, _by_name(configs))
     finished: dict[str, Finished] = {}
     unfinished: dict[str, str] = {}
+    if (note := advice()) is not None:
+        tell(note)
     while open_studies:
         # Runs that start from others are asked for once these have ended.
         missing = _missing(place, open_studies, seeds, finished)

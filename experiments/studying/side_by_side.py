@@ -198,7 +198,7 @@ def carry_out(place: Place, run: Run, is_to_end: Callable[[], bool]) -> str:
     """
     address = place.folder(run.name).address
     reason, _ = drive(
-        address, place.config(run), make_view=lambda: make_view(make_console()), note_end=lambda: is_to_end
+        address, place.config(run), open_view=lambda: make_view(make_console()), note_end=lambda: is_to_end
     )
     return reason
 
