@@ -241,7 +241,9 @@ class Fleet:
                 worker.is_up, worker.ready, worker.node_id = False, None, ""
                 events.append(f"{name} leaves its node, which is drained, and waits for another")
             elif not worker.is_asked_to_leave:
-                worker.actor.request_stop.remote()
+                for other in self._workers.values():
+                    if _has(other, worker.task):  # in an evaluation the others of a gang would not know so soon
+                        other.actor.request_stop.remote()
                 worker.is_asked_to_leave = True
         return events
 

@@ -32,6 +32,7 @@ from workers.loop import (
     peak_memory_bytes,
     report_preparation,
     run_steps,
+    stopping_together,
     wants_bfloat16,
 )
 from workers.seeding import seed_everything
@@ -171,6 +172,7 @@ def _accuracy(
         return staged(_crop(data.val.image(index), data.image_size), world.device)
 
     with (
+        stopping_together(world),
         torch.inference_mode(),
         _autocast(world.device),
         closing(loaders.map(load, mine, batch_size=share_size)) as loaded,

@@ -41,6 +41,7 @@ from workers.loop import (
     peak_memory_bytes,
     report_preparation,
     run_steps,
+    stopping_together,
     wants_bfloat16,
 )
 from workers.masks import stored_masks
@@ -333,6 +334,7 @@ def evaluate_detector(
         return staged(torch.from_numpy(split.image(index)), device)
 
     with (
+        stopping_together(world),
         torch.inference_mode(),
         masks_of_boxes(model),
         closing(loaders.map(load, chain.from_iterable(mine), batch_size=share_size)) as loaded,
@@ -351,7 +353,7 @@ def evaluate_detector(
                     if masks is None
                     else stored_masks(split.target(index), (height, width), detected["boxes"], masks),
                 )
-    on_images(len(split))
+        on_images(len(split))
     shares = world.gather(found)
     if not world.is_first:
         return {}

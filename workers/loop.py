@@ -10,8 +10,8 @@ import copy
 import math
 import resource
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -85,7 +85,8 @@ def run_steps(
         choose: lets a model of many paths compute the one of a step; called before it, with its number. What a step
             leaves out keeps its weights and its momentum, without decay. None where each step uses the same.
         uses_all: whether each step uses every parameter.
-        probe: looks at the model before each step and after the last, and leaves it as it was.
+        probe: looks at the model before each step and after the last, and leaves it as it was; if it is stopped, it is
+            so on every rank, see `stopping_together`.
 
     Raises:
         CandidateFailure: when the loss is not finite.
@@ -108,24 +109,29 @@ def run_steps(
     ahead = plan.steps(copy.deepcopy(draws), first=steps_before, order=order)
     mine = (pick for _, batch in ahead for pick in world.share(batch))
     share_size = batch_size // world.size
+
+    @contextmanager
+    def leaving(step: int) -> Iterator[None]:
+        """Leave a checkpoint where the training stops, which all ranks do at the same step."""
+        try:
+            yield
+        except TrainingStopped:
+            if world.is_first:
+                continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
+            world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
+            raise
+
     started = reported = time.perf_counter()
     with closing(loaders.map(load, mine, batch_size=share_size)) as loaded:
         for step in range(steps_before, num_steps):
             epoch, number = step // steps_per_epoch + 1, step % steps_per_epoch + 1
-            if world.any(should_stop()):
-                if world.is_first:
-                    continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
-                world.wait()  # a node worker ends its ranks once one of them has stopped, but the first one writes
-                raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
-            if probe is not None:
-                begun = time.perf_counter()
-                try:
+            with leaving(step):
+                if world.any(should_stop()):
+                    raise TrainingStopped(f"asked to stop at epoch {epoch}, step {number}")
+                if probe is not None:
+                    begun = time.perf_counter()
                     probe(step)
-                except TrainingStopped:
-                    if world.is_first:
-                        continuation.before_stop(step, order, model=model, optimizer=optimizer, draws=draws)
-                    raise
-                started += time.perf_counter() - begun  # the pace is that of the steps
+                    started += time.perf_counter() - begun  # the pace is that of the steps
             order, _ = next(steps)
             if choose is not None:
                 choose(step)
@@ -160,7 +166,8 @@ def run_steps(
                     step + 1, order, is_epochs_end=is_epochs_end, model=model, optimizer=optimizer, draws=draws
                 )
     if probe is not None:
-        probe(num_steps)
+        with leaving(num_steps):
+            probe(num_steps)
 
 
 def report_preparation(settings: TrainingSettings, num_images: int, on_progress: OnProgress) -> None:
@@ -197,7 +204,8 @@ def evaluation_reports(
         step: how many steps are done; None for all.
 
     Returns:
-        To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so.
+        To be called before each batch and at the end; it raises TrainingStopped when `should_stop` says so, which the
+        ranks do not know of each other: see `stopping_together`.
     """
     plan = _plan(settings, num_images)
     num_done_steps = plan.num_steps if step is None else step
@@ -219,6 +227,22 @@ def evaluation_reports(
             raise TrainingStopped(f"asked to stop in evaluation, after {num_done} images")
 
     return on_images
+
+
+@contextmanager
+def stopping_together(world: World) -> Iterator[None]:
+    """Stop on every rank what any of them has stopped within.
+
+    Ranks evaluate different numbers of batches, so they meet at the end; they would wait for ever for one that had left
+    before what they gather. All are asked to stop, as a rule, and then none has far to go.
+    """
+    stopped: TrainingStopped | None = None
+    try:
+        yield
+    except TrainingStopped as stop:
+        stopped = stop
+    if world.any(stopped is not None):
+        raise stopped or TrainingStopped("another rank was asked to stop in evaluation")
 
 
 def ignore_images(num_done: int) -> None:

@@ -17,7 +17,7 @@ from workers.batches import Pick, batches_by_size
 from workers.data.interface import DetectionSet
 from workers.data.loading import Loaders
 from workers.examples import Example, example_of
-from workers.loop import OnImages
+from workers.loop import OnImages, stopping_together
 from workers.metric_names import LOSS, PROBED, at_step
 from workers.world import World
 
@@ -76,6 +76,7 @@ def mean_loss(
 
     total, num_done = 0.0, 0
     with (
+        stopping_together(world),
         torch.inference_mode(),
         closing(loaders.map(load, chain.from_iterable(mine), batch_size=share_size)) as loaded,
     ):

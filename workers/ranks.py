@@ -176,8 +176,9 @@ class Ranks:
 
     def request_stop(self) -> None:
         """End the training under way at its next step; may be called from another thread."""
-        with contextlib.suppress(OSError):  # it may be gone already
-            self._ranks[0].send(STOP)  # it tells the others
+        for rank in self._ranks:  # in an evaluation each has to know by itself
+            with contextlib.suppress(OSError):  # it may be gone already
+                rank.send(STOP)
 
     def kill(self) -> None:
         """End them, with all that they have started; nothing happens the second time."""

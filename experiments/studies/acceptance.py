@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from experiments.studies.shared.drawing import course_and_finals
 from experiments.studies.shared.jobs import RecordsJobs
-from experiments.studies.shared.outcomes import by_seed, comparisons, metric, outcomes, shortcomings, summary
+from experiments.studies.shared.outcomes import by_seed, comparisons, outcomes, shortcomings, summary
+from experiments.studies.shared.scores import metric
 from experiments.studies.shared.searches import searches
 from experiments.studying.statistics import spread
 from experiments.studying.study import Run, Runs

@@ -11,13 +11,13 @@ from experiments.studies.shared.outcomes import (
     comparisons,
     course,
     gain,
-    metric,
     outcomes,
     plus_minus,
     shortcomings,
     summary,
 )
 from experiments.studies.shared.random_networks import random_networks
+from experiments.studies.shared.scores import metric
 from experiments.studies.shared.searches import START_EPOCHS, full_training, search, searches, start, trials
 from experiments.studying.figures import curves, dots, legend
 from experiments.studying.statistics import spread

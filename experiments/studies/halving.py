@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.studies.shared.children import children
 from experiments.studies.shared.jobs import RecordsJobs
-from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, measured, metric, with_merit
 from experiments.studies.shared.searches import start
 from experiments.studying.figures import bars, legend
 from experiments.studying.statistics import spread, tau
@@ -28,6 +28,8 @@ NUM_CUTS = (1, 2)
 """Times that the worse half is stopped: after the first epoch, or after the second, too."""
 
 KEPT, CHANCE, LOST, TRULY_LOST, SAVED = "kept", "by chance", "lost", "truly lost", "saved"
+MEANS = (KEPT, CHANCE, LOST, TRULY_LOST, SAVED)
+TRAININGS = "trainings"
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +47,8 @@ class Halving(RecordsJobs):
         up) by the score after the first epoch goes on, in a second variant half of these after the second. The winner
         is the child with the best score in the end. It is partly lucky, so what is lost is told twice: in the score
         with this seed, and in the mean of the other seeds, which the choice has not seen. The learning rate falls over
-        all three epochs, so a score on the way is not what an epoch's own training would come to."""
+        all three epochs, so a score on the way is not what an epoch's own training would come to. The seeds of a
+        start's children are averaged; what is given beside a mean is the standard deviation between starts."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """The start, then its children."""
@@ -68,7 +71,7 @@ class Halving(RecordsJobs):
             for (size, cuts), of_both in halved(results).groupby(["size", "cuts"], sort=False)
         ]
         return {
-            "Mean and standard deviation between seeds": pd.DataFrame(rows),
+            "Mean over starts, and their standard deviation": pd.DataFrame(rows),
             "The ranks on the way": _ranks(results),
         }
 
@@ -82,9 +85,9 @@ class Halving(RecordsJobs):
                 f"winner is kept in {100 * kept:.0f} % of cases, by chance in {100 * chance:.0f} %; "
                 f"{spread(of_both[LOST], 2)} points of {unit} are lost, {_truly(of_both)}and "
                 f"{100 * of_both[SAVED].mean():.0f} % of the epochs saved "
-                f"({len(of_both)} training{'s' * (len(of_both) > 1)} of all children)."
+                f"({_counted(of_both)})."
             )
-        return [*(said or ["No children were measured after their first epoch."]), *shortfall(results)]
+        return [*(said or ["No children were measured after their first epoch."]), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """How often the winner is kept, and what is lost where it is not."""
@@ -122,25 +125,24 @@ def halved(results: pd.DataFrame) -> pd.DataFrame:
     """What halving comes to.
 
     Returns:
-        For each start, seed of training, size of groups and number of cuts a row: ``seed``, ``replicate``, ``size``,
-        ``cuts``; `KEPT`: the share of groups whose winner goes on to the end; `CHANCE`: that of a cut at random;
-        `LOST`: merit of the winner over the best of those that go on, mean over groups; `TRULY_LOST`: the same, by the
-        mean of the other seeds; `SAVED`: the share of epochs.
+        For each start, size of groups and number of cuts a row, the mean of its children's `TRAININGS`: ``seed``,
+        ``size``, ``cuts``; `KEPT`: the share of groups whose winner goes on to the end; `CHANCE`: that of a cut at
+        random; `LOST`: merit of the winner over the best of those that go on, mean over groups; `TRULY_LOST`: the same,
+        by the mean of the other seeds; `SAVED`: the share of epochs.
     """
     rows = []
-    for (seed, replicate), one in _trainings(results).items():
+    for (seed, _), one in _trainings(results).items():
         num = len(one.end)
         for size in dict.fromkeys(num if size is None else size for size in GROUPS):
             if size <= num:
                 groups = _groups(num, size)
                 rows += [
-                    {"seed": seed, "replicate": replicate, "size": size, "cuts": cuts, **_halve(one, groups, cuts)}
+                    {"seed": seed, "size": size, "cuts": cuts, **_halve(one, groups, cuts)}
                     for cuts in NUM_CUTS
                     if cuts <= len(one.on_the_way)
                 ]
-    columns = ["seed", "replicate", "size", "cuts", KEPT, CHANCE, LOST, TRULY_LOST, SAVED]
-    found = pd.DataFrame(rows, columns=columns)
-    return found.sort_values(["size", "cuts"], kind="stable")
+    by_start = pd.DataFrame(rows, columns=["seed", "size", "cuts", *MEANS]).groupby(["size", "cuts", "seed"])
+    return by_start[list(MEANS)].mean().assign(**{TRAININGS: by_start.size()}).reset_index()
 
 
 def _halve(one: Trainings, groups: NDArray[np.int64], cuts: int) -> dict[str, float]:
@@ -192,17 +194,28 @@ def _trainings(results: pd.DataFrame) -> dict[tuple[int, int], Trainings]:
 
 def _ranks(results: pd.DataFrame) -> pd.DataFrame:
     """How far the ranking of all children after an epoch is that of the end."""
-    found = _trainings(results).values()
-    rows = []
-    for epoch in range(max((len(one.on_the_way) for one in found), default=0)):
-        taus = [tau(one.on_the_way[epoch], one.end).tau for one in found if epoch < len(one.on_the_way)]
-        rows.append({"after epoch": epoch + 1, "Kendall's tau with the end": spread(taus, 2)})
+    taus = pd.DataFrame(
+        [
+            (epoch + 1, seed, tau(scores, one.end).tau)
+            for (seed, _), one in _trainings(results).items()
+            for epoch, scores in enumerate(one.on_the_way)
+        ],
+        columns=["after epoch", "seed", "tau"],
+    )
+    of_starts = taus.groupby(["after epoch", "seed"])["tau"].mean()
+    rows = [(epoch, spread(each, 2)) for epoch, each in of_starts.groupby("after epoch")]
     return pd.DataFrame(rows, columns=["after epoch", "Kendall's tau with the end"])
 
 
 def _epochs(cuts: object) -> str:
     """When is cut, for a sentence."""
     return "after epoch 1" if cuts == 1 else "after epochs 1 and 2"
+
+
+def _counted(of_both: pd.DataFrame) -> str:
+    """How many starts there are, and trainings of all of their children."""
+    starts, trainings = len(of_both), int(of_both[TRAININGS].sum())
+    return f"{starts} start{'s' * (starts > 1)}, {trainings} training{'s' * (trainings > 1)} of all children"
 
 
 def _truly(of_both: pd.DataFrame) -> str:

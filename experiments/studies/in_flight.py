@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.studies.shared.jobs import RecordsJobs
-from experiments.studies.shared.outcomes import by_seed, comparisons, gain, metric, outcomes, plus_minus, shortcomings
+from experiments.studies.shared.outcomes import by_seed, comparisons, gain, outcomes, plus_minus, shortcomings
 from experiments.studies.shared.schedule import seconds_with_workers
+from experiments.studies.shared.scores import metric
 from experiments.studies.shared.searches import searches
 from experiments.studying.figures import dots
 from experiments.studying.statistics import spread

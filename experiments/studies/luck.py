@@ -11,7 +11,7 @@ from scipy import stats
 from experiments.studies.shared.children import children
 from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.noise import Scores, best_is_good, better_than_control, scores_of, variance_shares
-from experiments.studies.shared.scores import MERIT, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, metric, with_merit
 from experiments.studies.shared.searches import search, searches, start, trials
 from experiments.studying.figures import legend, points
 from experiments.studying.statistics import CONFIDENCE, spread
@@ -51,10 +51,11 @@ class Luck(RecordsJobs):
         its parent's: "training with 3 epochs already can separate good models from bad models"."""
     method = """Children of a start, as the search draws them, are trained by the fast scheme from its weights with
         several seeds each, and so is the start itself without a morph, the control. With a seed all see the same images
-        in the same order. Then every step that the searches accepted is taken again from the same parent's weights with
-        further seeds, beside the parent without a morph. What was chosen by one seed is judged by the others alone, so
-        the luck of the choice is not in the judgement. Validation sets are small here, which makes scores noisier than
-        the paper's; its seeds are not given."""
+        in the same order; a child that lacks a score by one of the control's seeds is left out. Then every step that
+        the searches accepted is taken again from the same parent's weights with further seeds, beside the parent
+        without a morph. What was chosen by one seed is judged by the others alone, so the luck of the choice is not in
+        the judgement. Validation sets are small here, which makes scores noisier than the paper's; its seeds are not
+        given."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """The paper's search, then its steps with further seeds, beside as much training without a morph."""
@@ -88,7 +89,7 @@ class Luck(RecordsJobs):
 
     def findings(self, results: pd.DataFrame) -> list[str]:
         """How much of a score is the network's, and how many accepted steps were."""
-        return [*_said_of_noise(results), *_said_of_steps(results), *shortfall(results)]
+        return [*_said_of_noise(results), *_said_of_steps(results), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Left each child's gain over the control by seed; right what accepted steps are worth with further seeds."""
@@ -189,7 +190,7 @@ def _said_of_noise(results: pd.DataFrame) -> list[str]:
         f"interval {max(0.0, 100 * shares.low):.0f} to {100 * shares.high:.0f} %): a child's scores differ by "
         f"{shares.seeds:.2f} points of {unit} between seeds (standard deviation), children by {shares.children:.2f} "
         f"({sum(len(one.children) for one in found)} children of {len(found)} start{'s' * (len(found) > 1)}, "
-        f"{found[0].children.shape[1]} seeds)."
+        f"{_range([one.children.shape[1] for one in found])} seeds)."
     ]
     for num in GROUPS:
         share, judged = best_is_good(found, num)
@@ -255,6 +256,11 @@ def _by_chance(found: dict[int, Scores], num: int | None) -> float:
 
 def _percent(share: float, judged: int) -> str:
     return f"{100 * share:.0f}" if judged and not np.isnan(share) else ""
+
+
+def _range(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(most) if least == most else f"{least} to {most}"
 
 
 def _of(part: int, whole: int) -> str:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.studies.shared.jobs import RecordsJobs
+from experiments.studies.shared.lengths import num_steps
 from experiments.studies.shared.outcomes import verdict
-from experiments.studies.shared.scores import MERIT, measured, metric, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, failures, measured, metric, with_merit
 from experiments.studies.shared.searches import start, trials
 from experiments.studying.figures import curves, legend
 from experiments.studying.statistics import Paired, paired, spread
@@ -17,7 +18,7 @@ from models.morphism import legal_swaps
 from orchestrator.report.style import new_figure
 
 STEPS = (0, 5, 10, 20, 40, 80)
-"""Of the fast scheme, where the detector is measured."""
+"""Of the fast scheme, where the detector is measured, as far as it goes."""
 
 NONE = "none"
 KINDS = (NONE, "swap", "expand", "new_stage", "insert")
@@ -40,9 +41,10 @@ class Morphs(RecordsJobs):
     method = f"""Each legal swap of the start, a block expanded after each of its blocks, a new stage, and a block of
         random weights inserted after each of its blocks (what a search without morphisms would do) is trained on by the
         fast scheme from the start's weights, on the same images in the same order. The detector is measured on the
-        validation images before steps {", ".join(map(str, STEPS))} and at the end. The start without a morph trains on
-        in the same way: what it loses itself, since the learning rate rises again, is no morph's doing. The accuracy
-        to regain is the start's before step 0. Morphs are single here, those of a search are chains of three."""
+        validation images before steps {", ".join(map(str, STEPS))}, as far as the scheme goes, and at the end. The
+        start without a morph trains on in the same way: what it loses itself, since the learning rate rises again, is
+        no morph's doing. The accuracy to regain is the start's before step 0. Morphs are single here, those
+        of a search are chains of three."""
 
     def runs(self, seeds: Sequence[int], finished: Runs) -> list[Run]:
         """The start, then each of its morphs."""
@@ -104,7 +106,7 @@ class Morphs(RecordsJobs):
                     "After the fast scheme no difference between expand and the random block can be told: "
                     f"{against} points of {unit}."
                 )
-        return [*(said or ["Nothing was morphed."]), *shortfall(results)]
+        return [*(said or ["Nothing was morphed."]), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Score and loss over the first steps, by kind: the mean of a seed's morphs."""
@@ -226,4 +228,5 @@ def _morphed(started: Finished) -> Run:
     ]
     origin = (started.run.name, None)
     entries = [{"morphs": chain} for chain in chains]
-    return trials("shapes", "morphed", started.run.seed, entries, origin, training__evaluate_at=list(STEPS))
+    measured = [step for step in STEPS if step <= num_steps(started.config)]
+    return trials("shapes", "morphed", started.run.seed, entries, origin, training__evaluate_at=measured)

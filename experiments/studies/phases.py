@@ -11,7 +11,6 @@ from experiments.studies.shared.outcomes import (
     best_row,
     by_seed,
     comparisons,
-    metric,
     outcomes,
     plus_minus,
     shortcomings,
@@ -20,6 +19,7 @@ from experiments.studies.shared.outcomes import (
     summary,
     worded,
 )
+from experiments.studies.shared.scores import metric
 from experiments.studies.shared.searches import searches
 from experiments.studying.figures import curves, dots, legend
 from experiments.studying.statistics import Paired, paired, spread

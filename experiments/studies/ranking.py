@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import sign_of
-from experiments.studies.shared.scores import accepted, metric, shortfall
+from experiments.studies.shared.scores import accepted, failures, metric
 from experiments.studies.shared.searches import search, searches, trials
 from experiments.studying.figures import legend, points
 from experiments.studying.statistics import Correlation, partial_tau, spread, tau
@@ -110,7 +110,7 @@ class Ranking(RecordsJobs):
             + ", ".join(f"{spreads[name]:.1f} {way}" for name, way in WAYS.items() if spreads[name] == spreads[name])
             + "."
         )
-        return _too_short(found, results) + said + shortfall(results)
+        return _too_short(found, results) + said + failures(results)
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Left the paper's figure, in the order of the search; right full trainings over the fast scheme's score."""

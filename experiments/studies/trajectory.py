@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.studies.shared.jobs import jobs
-from experiments.studies.shared.scores import accepted, shortfall
+from experiments.studies.shared.scores import accepted, failures
 from experiments.studies.shared.searches import searches
 from experiments.studying.figures import bars, legend
 from experiments.studying.statistics import Paired, paired, spread
@@ -77,7 +77,7 @@ class Trajectory:
                 "something better than its start."
             )
         said += [_moved(where, data) for data in where["data"].unique()]
-        return [*(said or ["No search has scored anything."]), *_apart(where), *shortfall(results)]
+        return [*(said or ["No search has scored anything."]), *_apart(where), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """Above the paper's Figure 3, for each data set; below its Figure 4b."""

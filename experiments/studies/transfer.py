@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.studies.shared.jobs import RecordsJobs
 from experiments.studies.shared.outcomes import plus_minus, verdict
-from experiments.studies.shared.scores import MERIT, accepted, shortfall, with_merit
+from experiments.studies.shared.scores import MERIT, accepted, failures, with_merit
 from experiments.studies.shared.searches import START_EPOCHS, search, searches, start, trials
 from experiments.studying.figures import dots
 from experiments.studying.statistics import Paired, paired, spread
@@ -86,7 +86,7 @@ class Transfer(RecordsJobs):
                 + "; ".join(f"found on {origin} {spread(each['growth'], 2)} times its" for origin, each in grown)
                 + " multiply-adds."
             )
-        return [*(said or ["Nothing was trained elsewhere."]), *shortfall(results)]
+        return [*(said or ["Nothing was trained elsewhere."]), *failures(results)]
 
     def draw(self, results: pd.DataFrame) -> Figure:
         """For each data set, the scores by where the network was found, joined by seed."""

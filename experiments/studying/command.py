@@ -1,6 +1,7 @@
 """``spnas study``: the runs of studies are brought to their ends, and what they came to is written.
 
-Invariant: whatever interrupts it, the same command goes on; a run that has ended is never begun again.
+Invariant: whatever interrupts it, the same command goes on; a run that has ended is never begun again. One that does
+not come to its end is told, and holds up nothing but what needs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from experiments.studying.side_by_side import Place, Tell, carry_out_all
 from experiments.studying.study import CONFIGS, Finished, Run, Runs, Study
 from models.wording import brief
 from orchestrator.errors import RunStopped, UserError
+from orchestrator.termination import advice
 
 
 def chosen(names: Sequence[str]) -> list[Study]:
@@ -41,26 +43,29 @@ def carry_out_studies(
         tell: told in lines how they come on, and the answers.
 
     Raises:
-        KeyboardInterrupt: at Ctrl-C.
-        RunStopped: if a run can't go on by itself.
+        KeyboardInterrupt: at Ctrl-C and SIGTERM; what was under way has left checkpoints.
+        RunStopped: if a run has not come to its end; all that need not wait for it have.
         UserError: for what the user got wrong.
     """
     open_studies = chosen(names)
     place = Place(root, _by_name(configs))
     finished: dict[str, Finished] = {}
+    unfinished: dict[str, str] = {}
+    if (note := advice()) is not None:
+        tell(note)
     while open_studies:
         # Runs that start from others are asked for once these have ended.
         missing = _missing(place, open_studies, seeds, finished)
         _write_those_complete(open_studies, seeds, finished, out, configs, tell)
         assert missing or not open_studies, "a study waits for a run that nobody asks for"
-        if missing:
-            tell(f"{len(finished)} runs have ended, {len(missing)} can begin or go on")
-            try:
-                carry_out_all(place, missing, lambda line: tell(f"  {line}"))
-            except RunStopped:
-                _missing(place, open_studies, seeds, finished)
-                _write_those_complete(open_studies, seeds, finished, out, configs, tell)
-                raise
+        if not (runs := [run for run in missing if run.name not in unfinished]):
+            break
+        tell(f"{len(finished)} runs have ended, {len(runs)} can begin or go on")
+        unfinished |= carry_out_all(place, runs, lambda line: tell(f"  {line}"))
+    if open_studies:
+        names = ", ".join(study.name for study in open_studies)
+        tell(f"not written, as runs that are needed have not come to their ends: {names}")
+        raise RunStopped("; ".join(f"{name}: {reason}" for name, reason in unfinished.items()))
 
 
 def _write_those_complete(

@@ -40,7 +40,9 @@ make studies                             # with five seeds, into docs/studies; s
 
 Searches run side by side, as many as there are workers for: each is a trial of Ray Tune, and a run like any other in
 `runs/studies`, where studies that need the same run share it. `spnas status`, `spnas report` and `spnas stop` work on
-them. After Ctrl-C, a `kill -9` or a lost machine the same command goes on, and begins nothing again that has ended.
+them. After Ctrl-C, a `kill -9` or a lost machine the same command goes on, and begins nothing again that has ended;
+Ctrl-C and SIGTERM leave a checkpoint of what is under way. A run that a budget or `spnas stop` ends, or that can't go
+on, is told with its reason; the others go on, and a study is written once all of its runs have come to their ends.
 Seeds are counted from `--first-seed`: tune on others than you record.
 
 The same studies at full size, on your own cluster and data, have your configs in place of the small ones. Give them a

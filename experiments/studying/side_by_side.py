@@ -5,7 +5,7 @@ nothing of what it writes is read again, so whatever dies, the same command goes
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,21 +16,21 @@ from ray.tune.experiment import Trial
 
 from experiments.studying.study import CONFIGS, Finished, Run
 from models.wording import brief, one_line
+from orchestrator.carry_out import drive
 from orchestrator.config import FleetConfig, RunConfig
 from orchestrator.config_files import differences, load_config, may_change
-from orchestrator.driver import Driver
 from orchestrator.environment import check_environment
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.fleet import connect
-from orchestrator.given import changes_from, put_given
+from orchestrator.given import changes_from
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
-from orchestrator.live.publishing import ProgressFile
-from orchestrator.live.telling import Teller
-from orchestrator.metrics import MetricsObserver
-from orchestrator.observers import Observers
-from orchestrator.runs import RunLock, has_begun, open_run, storage_of, stored_config
+from orchestrator.live.screen import make_view
+from orchestrator.recorders.recording import check_recorders
+from orchestrator.runs import has_begun, storage_of, stored_config
 from orchestrator.search.protocol import Done
+from orchestrator.terminal import make_console
+from orchestrator.termination import noting_interruption
 from workers.run_folder import RunFolder
 
 Tell = Callable[[str], None]
@@ -42,6 +42,12 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths in configs are seen from where the command was given
 }
 """What keeps Tune to its work."""
+
+INTERRUPTED = "interrupted"
+
+
+class NoOrigin(UserError):
+    """What a run is to start from has come to nothing, or is gone: a fault of that one alone."""
 
 
 class Place:
@@ -60,14 +66,18 @@ class Place:
         """What a run is made with.
 
         Raises:
-            UserError: for a config that can't be, or weights that are not there.
+            NoOrigin: for weights that are not there.
+            UserError: for a config that can't be.
         """
         changes: dict[str, Any] = {"seed": run.seed, **run.changes}
         if run.command != "search":
             changes["algorithm"] = run.command
         if run.origin is not None:
             name, job = run.origin
-            changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
+            try:
+                changes |= changes_from(f"{self.root}/{name}", self.folder(run.name), job)
+            except UserError as error:
+                raise NoOrigin(f"can't start from {name}: {error}") from None
         given = self.configs.get(run.config, self.configs.get(run.data))
         path = CONFIGS / f"{run.config}.yaml" if given is None else given
         config = load_config(path, (), changes)
@@ -112,36 +122,7 @@ class Place:
         )
 
 
-def carry_out(place: Place, run: Run, tell: Tell) -> str:
-    """Begin a run or go on with it, to its end; see `orchestrator.carry_out`, which does so for one who watches.
-
-    Returns:
-        Why it ended.
-
-    Raises:
-        OSError: where storage fails.
-        RunStopped: when it can't go on by itself.
-        UserError: for what the user got wrong.
-    """
-    config = place.config(run)
-    storage = place.folder(run.name).storage
-    lock = RunLock(storage)
-    if not lock.acquire():
-        raise UserError(f"run {storage.address}: another driver works on it; wait for it, or end it")
-    try:
-        folder, changed = open_run(config, storage)
-        put_given(config, folder)
-        teller = Teller(config, ProgressFile(folder, tell))
-        try:
-            observers = Observers(teller, MetricsObserver(config, folder.name, tell))
-            return Driver(config, folder, observers, still_ours=lock.verify).run(changed)
-        finally:
-            teller.close()
-    finally:
-        lock.release()
-
-
-def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
+def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> dict[str, str]:
     """Bring runs to their ends, as many at a time as the cluster has workers for.
 
     Args:
@@ -149,20 +130,42 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
         runs: none of which needs another's weights.
         tell: told a line for each that ends.
 
+    Returns:
+        Why those have not come to their ends that have not, by name: what they start from is not there, they were
+        stopped, or could not go on.
+
     Raises:
-        KeyboardInterrupt: at Ctrl-C.
-        RunStopped: if some have not come to their end; the others have.
+        KeyboardInterrupt: at Ctrl-C and SIGTERM; what was under way has left checkpoints.
         UserError: for what the user got wrong.
     """
-    configs = {run.name: place.config(run) for run in runs}
-    _check(configs.values())
-    by_name = {run.name: run for run in runs}
+    watcher = _Watcher(len(runs), tell)
+    configs: dict[str, RunConfig] = {}
+    for run in runs:
+        try:
+            configs[run.name] = place.config(run)
+        except NoOrigin as error:
+            watcher.stopped(run.name, str(error))
+    if not configs:
+        return watcher.unfinished
+    _check(place, configs)
+    by_name = {run.name: run for run in runs if run.name in configs}
+    widest = max(fleet.num_workers * fleet.cpus_per_worker for fleet in (config.fleet for config in configs.values()))
+    connect(FleetConfig(num_workers=max(os.cpu_count() or 1, widest)))
+    if (there := ray.cluster_resources().get("CPU", 0)) < widest:  # type: ignore[no-untyped-call]
+        tell(f"the cluster has {there:g} CPUs by now; runs that need {widest} wait until there are as many")
+    ending = EndingActor.remote()
+
+    def is_to_end() -> bool:
+        return bool(ray.get(ending.is_asked.remote()))
 
     def bring_to_its_end(trial: dict[str, str]) -> None:
+        run = by_name[trial["run"]]
         try:
-            reason = carry_out(place, by_name[trial["run"]], print)
+            reason = INTERRUPTED if is_to_end() else carry_out(place, run, is_to_end)
             # A budget or `spnas stop` may have ended it early.
-            tune.report({"reason": reason, "stopped": place.finished(by_name[trial["run"]]) is None})
+            tune.report({"reason": reason, "stopped": place.finished(run) is None})
+        except KeyboardInterrupt:  # raised by the driver, once it is to end
+            tune.report({"reason": INTERRUPTED, "stopped": True})
         except (OSError, RunStopped, UserError) as error:
             tune.report({"reason": one_line(str(error)), "stopped": True})
 
@@ -172,58 +175,110 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> None:
         # The driver's own process waits nearly all of its time.
         return tune.PlacementGroupFactory([{}, *([worker] * fleet.num_workers)])
 
-    widest = max(fleet.num_workers * fleet.cpus_per_worker for fleet in (config.fleet for config in configs.values()))
-    connect(FleetConfig(num_workers=max(os.cpu_count() or 1, widest)))
-    if (there := ray.cluster_resources().get("CPU", 0)) < widest:  # type: ignore[no-untyped-call]
-        tell(f"the cluster has {there:g} CPUs by now; runs that need {widest} wait until there are as many")
-    watcher = _Watcher(len(runs), tell)
     for name in QUIET:
         os.environ.setdefault(name, QUIET[name])
-    with TemporaryDirectory(prefix="spnas-study-") as scratch:
+    with TemporaryDirectory(prefix="spnas-study-") as scratch, noting_interruption() as is_interrupted:
+        watcher.end_if(is_interrupted, ending)
         tuner = tune.Tuner(
             tune.with_resources(bring_to_its_end, resources),
             param_space={"run": tune.grid_search(list(by_name))},
             run_config=tune.RunConfig(name="runs", storage_path=scratch, verbose=0, callbacks=[watcher]),
         )
         tuner.fit()
-    if watcher.failed:
-        raise RunStopped("; ".join(f"{name}: {reason}" for name, reason in watcher.failed.items()))
+        if is_interrupted():  # as the last of them ended
+            raise KeyboardInterrupt
+    return watcher.unfinished
 
 
-def _check(configs: Iterable[RunConfig]) -> None:
+def carry_out(place: Place, run: Run, is_to_end: Callable[[], bool]) -> str:
+    """Begin a run or go on with it, to its end, in this process; see `orchestrator.carry_out.drive`.
+
+    Returns:
+        Why it ended.
+    """
+    address = place.folder(run.name).address
+    reason, _ = drive(
+        address, place.config(run), open_view=lambda: make_view(make_console()), note_end=lambda: is_to_end
+    )
+    return reason
+
+
+def _check(place: Place, configs: Mapping[str, RunConfig]) -> None:
     """See that machine and data can bear these runs; a data set is opened once for all that ask the same of it."""
     checked: set[str] = set()
-    for config in configs:
+    for name, config in configs.items():
+        check_recorders(config, place.folder(name).storage.is_local)
         asked = config.model_dump_json(include={"data", "training", "reignition", "final", "fleet"})
         if asked not in checked:
             check_environment(config)
             checked.add(asked)
 
 
+class _Ending:
+    """Says to runs on any node whether they are to end."""
+
+    def __init__(self) -> None:
+        """They are not."""
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """They are."""
+        self._is_asked = True
+
+    def is_asked(self) -> bool:
+        """Whether they are."""
+        return self._is_asked
+
+
+# One that is lost with its node comes back elsewhere, and is asked again.
+EndingActor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Ending)
+
+
 class _Watcher(tune.Callback):
-    """Tells what ends."""
+    """Tells what ends; at Ctrl-C it has what is under way end, and then ends the rest."""
 
     def __init__(self, total: int, tell: Tell) -> None:
         """None of `total` has ended yet."""
-        self.failed: dict[str, str] = {}
+        self.unfinished: dict[str, str] = {}
         self._total, self._tell, self._ended = total, tell, 0
+        self._is_interrupted: Callable[[], bool] = lambda: False
+        self._ending: Any = None
+        self._under_way: set[str] | None = None
+
+    def end_if(self, is_interrupted: Callable[[], bool], ending: Any) -> None:
+        """Have runs end by `ending`, an `EndingActor`, once this says so."""
+        self._is_interrupted, self._ending = is_interrupted, ending
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune is about to look what has happened, as it does several times a second."""
+        if not self._is_interrupted():
+            return
+        running = {trial.trial_id for trial in trials if trial.status == Trial.RUNNING}
+        if self._under_way is None:
+            self._under_way = running
+            what = "1 run under way stops" if len(running) == 1 else f"{len(running)} runs under way stop"
+            self._tell(f"asked to end: {what} at a checkpoint")
+        if not self._under_way & running:  # those that Tune has begun since end before they do anything
+            raise KeyboardInterrupt
+        self._ending.ask.remote()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """One has come to its end, or stopped."""
         reason = str(trial.last_result.get("reason"))
         if trial.last_result.get("stopped"):
-            self._stop(trial, reason)
+            self.stopped(trial.config["run"], reason)
         else:
-            self._end(trial, reason)
+            self._end(trial.config["run"], reason)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The process of one has died, or there is a mistake of ours."""
-        self._stop(trial, one_line(str(trial.get_error() or "its process has died")))
+        self.stopped(trial.config["run"], one_line(str(trial.get_error() or "its process has died")))
 
-    def _stop(self, trial: Trial, reason: str) -> None:
-        self.failed[trial.config["run"]] = reason
-        self._end(trial, f"stopped: {reason}")
+    def stopped(self, name: str, reason: str) -> None:
+        """Tell of one that has not come to its end."""
+        self.unfinished[name] = reason
+        self._end(name, f"stopped: {reason}")
 
-    def _end(self, trial: Trial, what: str) -> None:
+    def _end(self, name: str, what: str) -> None:
         self._ended += 1
-        self._tell(f"{self._ended} of {self._total}  {trial.config['run']}: {what}")
+        self._tell(f"{self._ended} of {self._total}  {name}: {what}")

@@ -12,7 +12,7 @@ import ray
 from orchestrator.driver import Driver
 from orchestrator.fleet import connect
 from orchestrator.runs import open_run
-from orchestrator.termination import STOP_S, advice, note_termination
+from orchestrator.termination import STOP_S, advice, note_termination, noting_interruption
 from tests.orchestrator.held_trainers import HeldTraining, held
 from tests.orchestrator.test_driver import HELD, Watcher, records, run
 from tests.orchestrator.tiny import history_of, tiny_config
@@ -49,6 +49,28 @@ def test_sigterm_is_noted_as_often_as_it_comes(handler: None) -> None:
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
         assert is_terminated()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interruption_is_noted_and_the_second_one_ends(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), noting_interruption() as is_interrupted:
+        assert not is_interrupted()
+        os.kill(os.getpid(), number)
+        assert is_interrupted()
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_what_a_shell_has_put_in_the_background_goes_on_ignoring_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with noting_interruption() as is_interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not is_interrupted()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.ray

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.studies.halving import Halving, Trainings, _halve, halved
+from experiments.studying.statistics import spread
 from tests.studies.made_up_jobs import jobs_of
 
 STUDY = Halving()
@@ -49,7 +50,7 @@ def test_scores_on_the_way_that_tell_the_end_keep_the_winner(mode: str) -> None:
     assert said[0] == (
         "Of 3 candidates at a time, cut after epoch 1, the winner is kept in 100 % of cases, by chance in 67 %; "
         "0.00 ± 0.00 points of AP are lost, 0.00 ± 0.00 by the other seeds, and 22 % of the epochs saved "
-        "(6 trainings of all children)."
+        "(2 starts, 6 trainings of all children)."
     )
     table, ranks = STUDY.tables(results).values()
     assert len(table) == 6 and ranks["Kendall's tau with the end"].tolist() == ["1.00 ± 0.00"] * 2
@@ -61,6 +62,16 @@ def test_scores_on_the_way_that_tell_nothing_keep_the_winner_by_chance() -> None
     for _, of_both in found.groupby(["size", "cuts"]):
         assert of_both["kept"].mean() == pytest.approx(of_both["by chance"].mean(), abs=0.25)
         assert of_both["lost"].mean() > 0.5
+
+
+def test_what_is_beside_a_mean_is_the_deviation_between_starts() -> None:
+    results = studied(4.0, seeds=3)
+    assert "±" not in "".join(STUDY.findings(results[results["seed"] == 0]))
+    alone = [100 * halved(results[results["seed"] == seed])["kept"] for seed in range(3)]
+    table, ranks = STUDY.tables(results).values()
+    expected = [spread(kept, 0) for kept in zip(*alone, strict=True)]
+    assert table["keeps the winner, %"].tolist() == expected
+    assert halved(results)["trainings"].eq(3).all() and len(ranks) == 2
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,5 +97,5 @@ def test_what_is_missing_is_said() -> None:
     once.loc[1, ["status", "score"]] = ["failed", None]
     said = STUDY.findings(once)
     assert len(said) == 3 and "nan" not in " ".join(said)  # of 3, of all 4, and what failed
-    assert "(1 training of all children)" in said[0] and "of 4 candidates" in said[1].lower()
+    assert "(1 start, 1 training of all children)" in said[0] and "of 4 candidates" in said[1].lower()
     STUDY.tables(once), STUDY.draw(once)

@@ -100,6 +100,19 @@ def test_a_seed_that_is_luckier_for_all_decides_nothing() -> None:
     assert other.seeds == pytest.approx(one.seeds) and other.share == pytest.approx(one.share)
 
 
+@pytest.mark.parametrize("seeds", [(3, 3), (2, 6), (1, 8)])
+def test_starts_with_other_numbers_of_seeds_do_not_change_the_share(seeds: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    found = [
+        Scores(rng.normal(0, 1, (20, 1)) + rng.normal(0, 1, (20, num)), np.zeros(num), 0.0)
+        for num in seeds
+        for _ in range(300)
+    ]
+    shares = variance_shares(found)
+    assert shares.share == pytest.approx(0.5, abs=0.03) and shares.low < shares.share < shares.high
+    assert (shares.seeds, shares.children) == pytest.approx((1, 1), abs=0.05)
+
+
 def test_children_are_judged_by_the_seeds_that_did_not_choose_them() -> None:
     children = np.array([[3.0, 1.0], [-1.0, 2.0]])
     one = Scores(children, np.zeros(2), 2.5)
@@ -122,4 +135,4 @@ def test_what_is_missing_is_said() -> None:
     control = results["arm"].eq("children") & results["morphs"].eq("")
     results.loc[control & (results["replicate"] == 1), ["status", "score"]] = ["failed", None]
     said = STUDY.findings(results)
-    assert "2 seeds)" in said[0] and "1 of children" in said[-1]
+    assert "2 seeds)" in said[0] and "1 of `children`" in said[-1]

@@ -67,7 +67,7 @@ def test_failed_trainings_are_left_out_and_counted() -> None:
     gone = results.index[(results["arm"] == "ranked") & results["backbone"].notna()][:2]
     results.loc[gone, "status"], results.loc[gone, "score"] = "failed", None
     *_, last = STUDY.findings(results)
-    assert last == f"2 of {len(results)} jobs failed and are left out: 2 of ranked."
+    assert last == f"Of {len(results)} jobs 2 failed (2 of `ranked`); they count as no score."
     assert "10 networks" in STUDY.findings(results)[0]
 
 

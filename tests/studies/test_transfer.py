@@ -70,4 +70,4 @@ def test_what_is_missing_is_said() -> None:
     STUDY.tables(searches), STUDY.draw(searches)
     results.loc[results.index[-1], ["status", "score"]] = ["failed", None]
     *_, last = STUDY.findings(results)
-    assert last == "1 of 10 jobs failed and are left out: 1 of transferred."
+    assert last == "Of 10 jobs 1 failed (1 of `transferred`); they count as no score."

@@ -1,7 +1,7 @@
 """A training that is measured on its way is the training that it would have been."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +10,18 @@ from models.msnas_encoding import MultiScaleSpec
 from tests.workers.test_checkpoint import MemoryStore
 from tests.workers.test_supernet import START
 from tests.workers.test_world import settings_of
+from workers.checkpoint import Checkpoint
 from workers.data import open_detection_data
 from workers.data.interface import DetectionData
 from workers.detection import train_detector
 from workers.metric_names import is_metric, split_step
+from workers.rank import Session
 from workers.ranks import Ranks
+from workers.run_folder import RunFolder
 from workers.settings import DetectorSettings, TrainingSettings
 from workers.supernet import KIND, Paths
 from workers.task import Progress, Task, TrainingResult, TrainingStopped
+from workers.training import NetworkTrainer
 
 MakeTask = Callable[..., Task]
 Train = Callable[..., TrainingResult]
@@ -90,9 +94,8 @@ def test_what_was_measured_before_an_interruption_is_in_the_result(
     ended = train(PROBED, checkpoints=store, on_progress=again.told.append, should_stop=again.should_stop)
     assert ended.weights == measured.weights
     assert ended.metrics == measured.metrics
-    if step < STEPS[-1]:  # of a training so short no checkpoint is written but where it is asked to stop
-        assert store.num_writes == 1
-        assert not any(one.phase == "evaluating" and one.step == 0 for one in again.told)
+    assert store.num_writes == 1  # of a training so short no checkpoint is written but where it is asked to stop
+    assert not any(one.phase == "evaluating" and one.step == 0 for one in again.told)
 
 
 def test_a_progress_says_where_in_the_training_an_evaluation_is(train: Train) -> None:
@@ -125,3 +128,37 @@ def test_ranks_measure_together_what_one_does(make_task: MakeTask, detector: Det
     assert together.metrics["step 0/AP"] == pytest.approx(alone.metrics["step 0/AP"])
     # RoIs that an image lacks weigh a little less in a mean over other batches.
     assert together.metrics["step 0/loss"] == pytest.approx(alone.metrics["step 0/loss"], rel=0.02)
+
+
+class SecondStops(NetworkTrainer):
+    """Only the second rank is asked to stop, and that amid the measurement at step 2."""
+
+    def train(self, task: Task, session: Session) -> TrainingResult:
+        assert session.place is not None
+        cut = Cut("evaluating" if session.place.rank == 1 else "never", 2)
+
+        def tell(progress: Progress) -> None:
+            cut.told.append(progress)
+            session.on_progress(progress)
+
+        return super().train(task, replace(session, on_progress=tell, should_stop=cut.should_stop))
+
+
+@pytest.mark.slow
+def test_ranks_stop_together_in_a_measurement_and_leave_a_checkpoint(
+    make_task: MakeTask, detector: DetectorSettings, tmp_path: Path
+) -> None:
+    training = TrainingSettings(iterations=3, batch_size=16, normalization="sync", evaluate_at=(0, 2))
+    settings, task = settings_of(tmp_path, detector, 2), make_task(training=training, checkpoint_s=3600)
+    ranks = Ranks(replace(settings, trainer=f"{__name__}:{SecondStops.__name__}"))
+    try:
+        with pytest.raises(TrainingStopped):
+            ranks.train(task, None, None, lambda progress: None)
+    finally:
+        ranks.kill()
+    data = RunFolder(settings.folder).read_checkpoint(task.name)
+    assert data is not None
+    checkpoint = Checkpoint.from_bytes(data)
+    assert checkpoint.step == 2 and {split_step(name) for name in checkpoint.measured} == {
+        (0, name) for name in ("AP", "AP50", "loss")
+    }

@@ -6,12 +6,12 @@ same order, as those of a search do.
 
 from collections.abc import Sequence
 
+from experiments.studies.shared.lengths import ends_of_epochs
 from experiments.studies.shared.searches import start, trials
 from experiments.studying.study import Finished, Run
 from models.morphism import Morph, apply_all
 from orchestrator.search.protocol import Baseline, SearchState
 from orchestrator.search.serial import SerialLevel
-from workers.data import open_detection_data
 
 NUM_CHILDREN = 20
 REPLICATES = 3
@@ -19,14 +19,10 @@ REPLICATES = 3
 
 def children(seed: int, started: Finished) -> Run:
     """The start without a morph and its children, each `REPLICATES` times, measured after each epoch."""
-    config = started.config
-    steps = len(open_detection_data(config.data).train) // config.training.batch_size
     chains = ["", *(" ".join(map(str, morphs)) for morphs in draw_children(started))]
     entries = [{"morphs": chain, "replicate": replicate} for replicate in range(REPLICATES) for chain in chains]
-    epochs = config.training.epochs or 0
-    measured = [steps * epoch for epoch in range(1, epochs)]
     origin = (start("shapes", seed).name, None)
-    return trials("shapes", "children", seed, entries, origin, training__evaluate_at=measured)
+    return trials("shapes", "children", seed, entries, origin, training__evaluate_at=ends_of_epochs(started.config))
 
 
 def draw_children(started: Finished) -> Sequence[tuple[Morph, ...]]:

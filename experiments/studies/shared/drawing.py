@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.studies.shared.outcomes import course, metric, outcomes
+from experiments.studies.shared.outcomes import course, outcomes
+from experiments.studies.shared.scores import metric
 from experiments.studying.figures import curves, dots, legend
 from orchestrator.report.style import new_figure
 

@@ -1,6 +1,7 @@
 """What the scores of children, each trained with several seeds, say of a score by one seed.
 
-Invariant: merits, of which more is better; a child counts if it has all seeds that the control has.
+Invariant: merits, of which more is better; a child counts if it has all seeds that the control has, so all of a start
+have as many. Starts may differ in that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,11 +69,12 @@ def variance_shares(found: Sequence[Scores]) -> Shares:
     """Between seeds, and between children (analysis of variance of children by seeds, over all starts together).
 
     All children of a start see the same images in the same order with a seed, so what a seed does to all of them alike
-    decides nothing, and is left out.
+    decides nothing, and is left out. Where starts have different numbers of seeds, their mean square between children
+    is that of the mean number, weighted by degrees of freedom, and the interval holds nearly.
     """
     between = within = 0.0
     free_between = free_within = 0
-    num_seeds = 0
+    weighted = 0
     for one in found:
         rows, seeds = one.children.shape
         rest = one.children - one.children.mean(axis=1, keepdims=True)
@@ -80,10 +82,10 @@ def variance_shares(found: Sequence[Scores]) -> Shares:
         between += seeds * float(one.children.mean(axis=1).var(ddof=0)) * rows
         within += float((rest**2).sum())
         free_between, free_within = free_between + rows - 1, free_within + (rows - 1) * (seeds - 1)
-        num_seeds = max(num_seeds, seeds)
+        weighted += seeds * (rows - 1)
     if not free_within or not within:
         return Shares(np.nan, np.nan, np.nan, np.nan, np.nan)
-    noise, both = within / free_within, between / free_between
+    noise, both, num_seeds = within / free_within, between / free_between, weighted / free_between
     edge = (1 + CONFIDENCE) / 2
     ratio = both / noise
     low = ratio / float(stats.f.ppf(edge, free_between, free_within))

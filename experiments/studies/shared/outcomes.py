@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.studies.shared.scores import failures, metric
 from experiments.studying.statistics import Paired, paired, spread
 
 FINAL = "-final"
@@ -109,11 +110,6 @@ def sign_of(rows: pd.DataFrame) -> int:
     return 1 if rows["mode"].iloc[0] == "max" else -1
 
 
-def metric(runs: pd.DataFrame) -> str:
-    """What scores are of, for a sentence or an axis."""
-    return " or ".join(dict.fromkeys(runs["metric"])) or "score"
-
-
 # ---- arms beside each other --------------------------------------------------------------------------------------
 
 
@@ -201,12 +197,8 @@ def by_seed(runs: pd.DataFrame, column: str = "final") -> pd.DataFrame:
 
 
 def shortcomings(results: pd.DataFrame, runs: pd.DataFrame, arms: Sequence[str]) -> list[str]:
-    """What is missing, as sentences: none if nothing is."""
-    said = []
-    if failed := int((results["status"] == "failed").sum()):
-        by_arm = results[results["status"] == "failed"].groupby("arm", sort=False).size()
-        where = ", ".join(f"{count} of `{arm}`" for arm, count in by_arm.items())
-        said.append(f"Of {len(results)} jobs {failed} failed ({where}); they count as no score.")
+    """What failed and what is missing, as sentences: none if nothing did and is."""
+    said = failures(results)
     if missing := [f"`{arm}`" for arm in arms if arm not in set(runs["arm"])]:
         said.append(f"There is no run of {', '.join(missing)}.")
     seeds = results["seed"].nunique()

@@ -22,8 +22,8 @@ def with_merit(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric(results: pd.DataFrame) -> str:
-    """What scores are of, for a sentence: ``AP``, or ``AP and AP50`` where data sets differ."""
-    return " and ".join(dict.fromkeys(results["metric"].astype(str)))
+    """What scores are of, for a sentence or an axis: ``AP``, or ``AP or LAMR`` where data sets differ."""
+    return " or ".join(dict.fromkeys(results["metric"].astype(str))) or "score"
 
 
 def accepted(search: pd.DataFrame) -> pd.DataFrame:
@@ -55,10 +55,10 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
     return with_merit(pd.DataFrame(rows, columns=[*results.columns, "step", "loss"]))
 
 
-def shortfall(results: pd.DataFrame) -> list[str]:
+def failures(results: pd.DataFrame) -> list[str]:
     """A sentence on the jobs that failed, if any."""
     failed = results[results["status"] != "completed"]
     if failed.empty:
         return []
-    where = ", ".join(f"{count} of {arm}" for arm, count in failed.groupby("arm", sort=False).size().items())
-    return [f"{len(failed)} of {len(results)} jobs failed and are left out: {where}."]
+    where = ", ".join(f"{count} of `{arm}`" for arm, count in failed.groupby("arm", sort=False).size().items())
+    return [f"Of {len(results)} jobs {len(failed)} failed ({where}); they count as no score."]
