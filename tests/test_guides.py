@@ -69,6 +69,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "supernet": {"epochs": 1},
         "sample": {"iterations": 1},
     },
+    "voc": {},
     "msnas_shapes_random": {"evolution": {"population": 2, "top_k": 2}},
 }
 """The recipes that pages name, and how they are made small."""
