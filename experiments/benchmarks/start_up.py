@@ -15,7 +15,7 @@ from pathlib import Path
 import ray
 
 from experiments.benchmarks.made_up import MadeUpRun, long_config
-from experiments.benchmarks.stub_jobs import TRAINER, stub_config
+from experiments.benchmarks.stub_jobs import stub_config
 from experiments.benchmarks.turns import Finding, spread
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
@@ -31,6 +31,7 @@ from workers.task import NETWORK_TRAINER
 RECIPE = Path(__file__).parent.parent / "shapes.yaml"
 NUM_CANDIDATES = 10_000
 REPEATS = 5
+LIGHT_TRAINER = "experiments.chaos.stub:QuickStub"
 
 
 def bench_start_up() -> list[Finding]:
@@ -45,7 +46,7 @@ def bench_start_up() -> list[Finding]:
         connect(stub_config(1, 0, 2).fleet)
         try:
             for ranks, trainer, config in (
-                ("ranks without torch", TRAINER, stub_config(1, 0, 2)),
+                ("ranks without torch", LIGHT_TRAINER, stub_config(1, 0, 2)),
                 ("ranks that import torch and torchvision", NETWORK_TRAINER, small_config()),
             ):
                 waits = [first_job_s(config, trainer, Path(tempfile.mkdtemp(dir=scratch))) for _ in range(REPEATS)]

@@ -54,7 +54,13 @@ class SerialSettings(Limits):
     pace: Literal["steady", "generation"] | None = Field(
         None, description="steady goes with paper, generation with paired; null takes the one that fits"
     )
-    confirmations: int = Field(1, ge=0, le=1000, description="further seeds on which a paired winner must win again")
+    confirmations: int = Field(
+        1,
+        ge=0,
+        le=1000,
+        description="further seeds on which a paired winner must win again; each costs candidates "
+        "(docs/studies/acceptance.md)",
+    )
     num_morphs: int = Field(
         3,
         ge=0,
