@@ -152,8 +152,13 @@ def _chance(provenance: Provenance) -> str:
     return (
         "A difference is called one where its 95 % interval leaves out zero. The intervals are not corrected for how "
         "many there are on this page, so one in twenty of those without a difference would be called one, too; with "
-        f"{len(provenance.seeds)} seeds the sign-flip p can't be below {min(1.0, least):.2g}."
+        f"{_seeds(provenance)} the sign-flip p can't be below {min(1.0, least):.2g}."
     )
+
+
+def _seeds(provenance: Provenance) -> str:
+    count = len(provenance.seeds)
+    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _cost(provenance: Provenance) -> str:
