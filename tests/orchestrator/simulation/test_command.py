@@ -8,9 +8,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.config import RunConfig
+from orchestrator.config_files import load_config
+from orchestrator.simulation.command import _advice
 from orchestrator.simulation.durations import Durations, Pace, images_of
-from orchestrator.simulation.fleet import Delays, FromCosts
-from orchestrator.simulation.forecast import Assumptions, simulate
+from orchestrator.simulation.fleet import Delays, FromCosts, Tally
+from orchestrator.simulation.forecast import Assumptions, Forecast, Part, simulate
 from orchestrator.simulation.learning import learn
 from orchestrator.simulation.luck import Chances
 from tests.orchestrator.tiny import tiny_config, write_config
@@ -33,6 +36,59 @@ def test_it_says_where_the_time_goes_and_which_in_flight_to_take(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 
 
+def test_a_search_whose_deadline_is_over_is_said_to_take_no_time(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", budget={"deadline": "2020-01-01T00:00:00Z"})
+    answer = spnas_simulate(str(config))
+    assert answer.exit_code == 0, answer.output
+    assert "is over" in answer.output and "0 jobs" in answer.output
+    assert "take in_flight" not in answer.output
+
+
+def test_it_says_how_many_seeds_come_to_a_stop(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", fleet={"max_attempts": 1})
+    answer = spnas_simulate(str(config), "--losses-per-100-jobs", "50", "--in-flight", "3")
+    assert answer.exit_code == 0, answer.output
+    assert re.search(r"^[1-5] of them stopped: job \d+ .* was lost 1 times", answer.output, re.MULTILINE)
+
+
+def test_nothing_is_simulated_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def counted(config: RunConfig, assumptions: Assumptions) -> Forecast:
+        asked.append((config.serial.in_flight, assumptions.chances.seed))
+        return simulate(config, assumptions)
+
+    monkeypatch.setattr("orchestrator.simulation.command.simulate", counted)
+    answer = spnas_simulate(str(write_config(tmp_path / "config.yaml")), "--in-flight", "3", "--in-flight", "2")
+    assert answer.exit_code == 0, answer.output
+    assert sorted(asked) == [(in_flight, seed) for in_flight in (2, 3) for seed in range(5)]
+
+
+def test_the_advice_says_where_the_search_would_end_sooner_with_another_in_flight() -> None:
+    config = load_config(RECIPES / "voc.yaml")
+
+    def forecast(days: float, busy: float) -> Forecast:
+        part = Part(runs_alone=False, seconds=1.0, trained_s=busy * config.fleet.num_workers)
+        return Forecast(
+            config=config,
+            reason="",
+            is_stopped=False,
+            seconds=days * 86400,
+            tally=Tally(),
+            parts={"serial 1": part},
+            num_jobs=1,
+            num_candidates=1,
+            num_late=0,
+            driver_s=0.0,
+        )
+
+    slow = {4: [forecast(18, 0.86)], 8: [forecast(32, 0.98)]}
+    assert re.search(
+        r"take in_flight 8: .*\. The search ends soonest with 4, after 18 d 0 h in place of 32 d", _advice(slow)
+    )
+    assert "soonest" not in _advice({4: [forecast(18, 0.86)], 8: [forecast(16, 0.98)]})
+
+
 def test_data_that_are_elsewhere_count_as_the_benchmark(tmp_path: Path) -> None:
     answer = spnas_simulate(str(RECIPES / "msnas_coco_r50.yaml"), "evolution.generations=1", "evolution.population=4")
     assert answer.exit_code == 0, answer.output
@@ -46,6 +102,8 @@ def test_data_that_are_elsewhere_count_as_the_benchmark(tmp_path: Path) -> None:
     [
         (("--pace", "fast"), "--pace: 'fast' is no pace of a device"),
         (("--pace", "0"), "--pace: '0' is no pace of a device"),
+        (("--pace", "0.0000001"), "--pace: '0.0000001' is no pace of a device; .* an image may take 1000 s"),
+        (("--pace", "5", "--like", "missing"), "--pace: '5', but --like has the pace from missing; leave one out"),
         (("--like", "missing"), "run .*missing: is not a run's folder"),
         (("algorithm=nas",), "algorithm"),
     ],
