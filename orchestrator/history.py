@@ -94,6 +94,8 @@ class History:
         """
         if record["type"] == "decided":
             self.algorithm.enter(self.state, Job.from_dict(record["job"]))
+        elif record["type"] == "dispatched":
+            assert record["index"] in self.state.pending, "only pending jobs are sent off"
         elif record["type"] == "told":
             self.algorithm.tell(self.state, Outcome(**record["outcome"]))
             if not self.state.agrees_with(record["state"]):
