@@ -91,6 +91,7 @@ class _Reader:
 
     attempts: list[_Attempt] = field(default_factory=list)
     opened_at: list[float] = field(default_factory=list)
+    has_baselines: bool = False
     _decided: dict[int, Record] = field(default_factory=dict)
     _dispatched: dict[int, tuple[int, Record]] = field(default_factory=dict)
 
@@ -109,6 +110,7 @@ class _Reader:
     def _told(self, history: History, record: Record) -> None:
         result, outcome, baseline = record["result"], record["outcome"], record["state"]["baseline"]
         index = outcome["index"]
+        self.has_baselines |= baseline is not None
         decided = self._decided.pop(index)
         driver, dispatched = self._dispatched.pop(index, (0, {}))
         if not dispatched.get("time"):
@@ -197,12 +199,13 @@ def _chances(reader: _Reader, seed: int, spread: float) -> Chances:
     candidates = [attempt for attempt in reader.attempts if attempt.job.role == "candidate"]
     completed = [attempt for attempt in candidates if attempt.status == "completed"]
     values: dict[str, Any] = {}
-    if completed:
+    if candidates:
+        values["failure"] = 1 - len(completed) / len(candidates)
+    if completed and reader.has_baselines:  # other searches' candidates become none
         num_better = sum(attempt.is_better for attempt in completed)
         # The k-th improvement takes (1 + k / FADING) / improvement candidates on average.
         tries = num_better + num_better * (num_better - 1) / (2 * FADING)
         values["improvement"] = min(1.0, tries / len(completed))
-        values["failure"] = 1 - len(completed) / len(candidates)
     return Chances(seed=seed, spread=spread, loss=_losses(reader), **values)
 
 

@@ -16,6 +16,7 @@ from orchestrator.simulation.fleet import Delays, FromCosts, Tally
 from orchestrator.simulation.forecast import Assumptions, Forecast, Part, simulate
 from orchestrator.simulation.learning import learn
 from orchestrator.simulation.luck import Chances
+from tests.orchestrator.test_msnas_config import config as msnas_config
 from tests.orchestrator.tiny import tiny_config, write_config
 from workers.storage import LocalFolder
 
@@ -154,3 +155,11 @@ def test_what_a_run_was_simulated_with_is_learned_back_from_it(tmp_path: Path) -
     found = durations.seconds("train_detector", start, config.recipe("serial"), 1)
     assert found == pytest.approx(expected, rel=0.02)
     assert again.reason == forecast.reason
+
+
+def test_a_search_without_baselines_says_nothing_of_improvements(tmp_path: Path) -> None:
+    config = msnas_config()
+    images, _ = images_of(config)
+    times = FromCosts(Durations(config, images, Pace(per_gmac_s=1.0)))
+    simulate(config, Assumptions(times=times, begins_at=1e9), LocalFolder(tmp_path / "run"))
+    assert learn(str(tmp_path / "run"), seed=0).chances.improvement == Chances().improvement
