@@ -61,7 +61,6 @@ class _Attempt:
         finished_at: when its training ended.
         seconds: how long that took.
         is_whole: whether it is completed and went on from no earlier one.
-        is_better: whether it became the baseline.
         num_attempts: at the job, this one and those before it.
         status: of its outcome.
     """
@@ -75,7 +74,6 @@ class _Attempt:
     finished_at: float
     seconds: float
     is_whole: bool
-    is_better: bool
     num_attempts: int
     status: str
 
@@ -91,7 +89,7 @@ class _Reader:
 
     attempts: list[_Attempt] = field(default_factory=list)
     opened_at: list[float] = field(default_factory=list)
-    has_baselines: bool = False
+    baselines: set[int] = field(default_factory=set)
     _decided: dict[int, Record] = field(default_factory=dict)
     _dispatched: dict[int, tuple[int, Record]] = field(default_factory=dict)
 
@@ -110,7 +108,8 @@ class _Reader:
     def _told(self, history: History, record: Record) -> None:
         result, outcome, baseline = record["result"], record["outcome"], record["state"]["baseline"]
         index = outcome["index"]
-        self.has_baselines |= baseline is not None
+        if baseline is not None:  # which may be an earlier job, once that is confirmed
+            self.baselines.add(baseline["index"])
         decided = self._decided.pop(index)
         driver, dispatched = self._dispatched.pop(index, (0, {}))
         if not dispatched.get("time"):
@@ -126,7 +125,6 @@ class _Reader:
                 finished_at=result["finished_at"],
                 seconds=seconds_of(result),
                 is_whole=outcome["status"] == "completed" and result["attempt"] == 0,
-                is_better=baseline is not None and baseline["index"] == index,
                 num_attempts=dispatched["attempt"] + 1,
                 status=outcome["status"],
             )
@@ -201,8 +199,8 @@ def _chances(reader: _Reader, seed: int, spread: float) -> Chances:
     values: dict[str, Any] = {}
     if candidates:
         values["failure"] = 1 - len(completed) / len(candidates)
-    if completed and reader.has_baselines:  # other searches' candidates become none
-        num_better = sum(attempt.is_better for attempt in completed)
+    if completed and reader.baselines:  # other searches' candidates become none
+        num_better = sum(attempt.job.index in reader.baselines for attempt in completed)
         # The k-th improvement takes (1 + k / FADING) / improvement candidates on average.
         tries = num_better + num_better * (num_better - 1) / (2 * FADING)
         values["improvement"] = min(1.0, tries / len(completed))

@@ -150,6 +150,8 @@ def test_what_a_run_was_simulated_with_is_learned_back_from_it(tmp_path: Path) -
     assert learned.delays.start_s == pytest.approx(30.0, rel=1e-3)
     assert learned.chances.spread == pytest.approx(0.01, rel=0.5)
     assert 0 < learned.chances.loss < 0.2 and 0 < learned.chances.failure < 0.3
+    assert config.serial.paired  # where a candidate becomes the baseline only once it is confirmed
+    assert 0.1 < learned.chances.improvement < 0.6
     start = config.start.spec
     expected = Durations(config, images, pace).seconds("train_detector", start, config.recipe("serial"), 1)
     found = durations.seconds("train_detector", start, config.recipe("serial"), 1)
