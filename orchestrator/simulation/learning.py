@@ -55,6 +55,7 @@ class _Attempt:
         job: its job.
         worker: that did it, the first of several.
         num_nodes: how many did it together.
+        place: among all attempts that this worker was sent, those that were lost and those it helped with, too.
         driver: which of the run's drivers told it.
         decided_at: when its job was; all times are in seconds since 1970.
         dispatched_at: when it was sent off.
@@ -68,6 +69,7 @@ class _Attempt:
     job: Job
     worker: str
     num_nodes: int
+    place: int
     driver: int
     decided_at: float
     dispatched_at: float
@@ -91,7 +93,8 @@ class _Reader:
     opened_at: list[float] = field(default_factory=list)
     baselines: set[int] = field(default_factory=set)
     _decided: dict[int, Record] = field(default_factory=dict)
-    _dispatched: dict[int, tuple[int, Record]] = field(default_factory=dict)
+    _dispatched: dict[int, tuple[int, int, Record]] = field(default_factory=dict)
+    _num_sent: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def take(self, history: History, record: Record) -> None:
         """Take a record that the history has followed."""
@@ -101,7 +104,10 @@ class _Reader:
             case "decided":
                 self._decided[record["job"]["index"]] = record
             case "dispatched":
-                self._dispatched[record["index"]] = len(self.opened_at), record
+                driver, workers = len(self.opened_at), record["worker"].split(GANG_SEPARATOR)
+                for worker in workers:
+                    self._num_sent[driver, worker] += 1
+                self._dispatched[record["index"]] = driver, self._num_sent[driver, workers[0]], record
             case "told":
                 self._told(history, record)
 
@@ -111,14 +117,16 @@ class _Reader:
         if baseline is not None:  # which may be an earlier job, once that is confirmed
             self.baselines.add(baseline["index"])
         decided = self._decided.pop(index)
-        driver, dispatched = self._dispatched.pop(index, (0, {}))
+        driver, place, dispatched = self._dispatched.pop(index, (0, 0, {}))
         if not dispatched.get("time"):
             return  # nothing is known of when it was
+        workers = dispatched["worker"].split(GANG_SEPARATOR)
         self.attempts.append(
             _Attempt(
                 job=history.state.population[index].job,
-                worker=result["worker"],
-                num_nodes=len(dispatched["worker"].split(GANG_SEPARATOR)),
+                worker=workers[0],
+                num_nodes=len(workers),
+                place=place,
                 driver=driver,
                 decided_at=decided["time"],
                 dispatched_at=dispatched["time"],
@@ -214,7 +222,7 @@ def _losses(reader: _Reader) -> float:
 
 
 def _delays(reader: _Reader) -> Delays:
-    """What came between the trainings of one worker, where the next was there to be sent off already."""
+    """What came between two trainings of one worker, where the next was there to be sent off already."""
     by_worker: dict[tuple[int, str], list[_Attempt]] = defaultdict(list)
     for attempt in sorted(reader.attempts, key=lambda each: each.started_at):
         by_worker[attempt.driver, attempt.worker].append(attempt)
@@ -222,7 +230,7 @@ def _delays(reader: _Reader) -> Delays:
         after.started_at - before.finished_at
         for attempts in by_worker.values()
         for before, after in zip(attempts, attempts[1:], strict=False)
-        if after.decided_at <= before.finished_at
+        if after.decided_at <= before.finished_at and after.place == before.place + 1
     ]
     lags = [attempt.started_at - attempt.dispatched_at for attempt in reader.attempts]
     values = {"job_s": max(0.0, fmean(gaps or lags))}

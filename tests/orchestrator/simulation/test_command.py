@@ -165,3 +165,17 @@ def test_a_search_without_baselines_says_nothing_of_improvements(tmp_path: Path)
     times = FromCosts(Durations(config, images, Pace(per_gmac_s=1.0)))
     simulate(config, Assumptions(times=times, begins_at=1e9), LocalFolder(tmp_path / "run"))
     assert learn(str(tmp_path / "run"), seed=0).chances.improvement == Chances().improvement
+
+
+def test_the_time_of_lost_nodes_is_none_between_trainings(tmp_path: Path) -> None:
+    config = tiny_config(serial={"acceptance": "paper", "n_stuck": 30, "in_flight": 8}, fleet={"max_attempts": 100})
+    images, _ = images_of(config)
+    times = FromCosts(Durations(config, images, Pace(per_gmac_s=1000.0)))
+    chances, delays = Chances(spread=0.0, loss=0.2), Delays(job_s=2.0)
+    forecast = simulate(
+        config,
+        Assumptions(times=times, chances=chances, delays=delays, begins_at=1e9),
+        LocalFolder(tmp_path / "run"),
+    )
+    assert forecast.tally.num_lost > 5
+    assert learn(str(tmp_path / "run"), seed=0).delays.job_s == pytest.approx(2.0, rel=1e-3)
