@@ -4,9 +4,7 @@ Invariant: folding decides nothing anew. Jobs are entered as they were decided a
 after every told record the state must be the one the record names.
 """
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 from models.wording import one_line
@@ -96,6 +94,8 @@ class History:
         """
         if record["type"] == "decided":
             self.algorithm.enter(self.state, Job.from_dict(record["job"]))
+        elif record["type"] == "dispatched":
+            assert record["index"] in self.state.pending, "only pending jobs are sent off"
         elif record["type"] == "told":
             self.algorithm.tell(self.state, Outcome(**record["outcome"]))
             if not self.state.agrees_with(record["state"]):
@@ -167,18 +167,6 @@ def _attempt_name(dispatched: Record) -> str:
     index, attempt = dispatched["index"], dispatched["attempt"]
     # In the first format an attempt's name was without the epoch.
     return attempt_name(index, attempt, dispatched["epoch"]) if "epoch" in dispatched else f"{index:06d}-{attempt}"
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Python's collector would go through all records again and again, and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def decided_record(job: Job, now: float) -> Record:

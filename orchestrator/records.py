@@ -95,17 +95,33 @@ class _Rejected(_Form):
     attempt: Count
 
 
+class _Best(_Form):
+    index: Count
+    score: float
+
+
+class _State(_Form):
+    phase: Word
+    round: Count
+    counter: Count
+    baseline: _Best | None
+    best_overall: _Best | None
+
+
 class _Told(_Form):
     type: Literal["told"]
     outcome: _Outcome
     result: _Result
-    state: dict[str, Any]
+    state: _State
 
 
 class _Ended(_Form):
     type: Literal["ended"]
     reason: str
 
+
+SENSELESS = (ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+"""What is raised where a record makes no sense."""
 
 _FORMS: TypeAdapter[Any] = TypeAdapter(
     Annotated[_Opened | _Decided | _Dispatched | _Rejected | _Told | _Ended, Field(discriminator="type")]
@@ -144,12 +160,17 @@ def follow_records(journal: Journal, follow: Callable[[Record], None]) -> None:
                 follow(record)
             except UserError:
                 raise
-            except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"journal {journal.folder}: record {number} ({brief(record['type'])}) does not follow from those "
-                    f"before ({type(error).__name__}: {error}); restore the journal from a copy, or use the version of "
-                    "spnas that wrote it"
-                ) from error
+            except SENSELESS as error:
+                what = f"record {number} ({brief(record['type'])}) does not follow from those before"
+                raise senseless(journal, what, error) from error
+
+
+def senseless(journal: Journal, what: str, error: Exception) -> UserError:
+    """What a user is told of records that have the right form and make no sense."""
+    return UserError(
+        f"journal {journal.folder}: {what} ({type(error).__name__}: {error}); restore the journal from a copy, or use "
+        "the version of spnas that wrote it"
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from models.wording import one_line
 from orchestrator.config import RunConfig
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
-from orchestrator.records import follow_records
+from orchestrator.records import SENSELESS, follow_records, senseless
 from orchestrator.rows import Row
 from orchestrator.search.protocol import Algorithm
 from orchestrator.search.spnas import SpNas
@@ -96,7 +96,7 @@ class Standing:
             OSError: if storage fails.
             UserError: if the journal is damaged.
         """
-        reader = _Reader(config.build_algorithm())
+        reader = _Reader(config.build_algorithm(), journal)
         follow_records(journal, reader.follow)
         return reader.standing()
 
@@ -114,9 +114,10 @@ class _Entry:
 class _Reader:
     """Follows a journal's records and keeps them; rows are made when they are asked for."""
 
-    def __init__(self, algorithm: Algorithm) -> None:
+    def __init__(self, algorithm: Algorithm, journal: Journal) -> None:
         initial = algorithm.initial()
         self._algorithm = algorithm
+        self._journal = journal
         self._phase, self._round, self._counter = initial.phase, initial.round, initial.counter
         self._entries: list[_Entry] = []
         self._running: set[int] = set()
@@ -125,7 +126,7 @@ class _Reader:
         self._marked: set[int] = set()
         self._finals: list[tuple[int, float]] = []
         self._best: tuple[int, float] | None = None
-        self._weights: dict[int, Record] = {}
+        self._weights: dict[int, WeightsFile] = {}
         self._seconds: list[float] = []
         self._ended = ""
 
@@ -159,10 +160,10 @@ class _Reader:
             baselines=self._baselines,
             finals=self._finals,
             best=self._best,
-            weights={index: WeightsFile(**values) for index, values in self._weights.items()},
+            weights=self._weights,
             seconds=self._seconds,
             ended=self._ended,
-            rows=_EntryRows(self._algorithm, self._entries, self._marked, self._best),
+            rows=_EntryRows(self._algorithm, self._journal, self._entries, self._marked, self._best),
         )
 
     def _decided(self, record: Record) -> None:
@@ -184,6 +185,7 @@ class _Reader:
         self._num_told += 1
         self._phase, self._round, self._counter = state["phase"], state["round"], state["counter"]
         baseline, best = state["baseline"], state["best_overall"]
+        assert all(found["index"] <= index for found in (baseline, best) if found), "the best has been told"
         if baseline:
             self._marked.add(baseline["index"])
         if best:
@@ -193,17 +195,23 @@ class _Reader:
         if entry.decided["job"]["phase"] == "final":
             self._finals.append((index, outcome["score"]))
         if result["weights"]:
-            self._weights[index] = result["weights"]
+            self._weights[index] = WeightsFile(**result["weights"])
         self._seconds.append(seconds_of(result))
 
 
 class _EntryRows:
-    """Rows that are made when they are asked for."""
+    """Rows that are made when they are asked for; one that makes no sense is a `UserError`."""
 
     def __init__(
-        self, algorithm: Algorithm, entries: list[_Entry], baselines: set[int], best: tuple[int, float] | None
+        self,
+        algorithm: Algorithm,
+        journal: Journal,
+        entries: list[_Entry],
+        baselines: set[int],
+        best: tuple[int, float] | None,
     ) -> None:
         self._cost = algorithm.settings.cost
+        self._journal = journal
         self._entries = entries
         self._baselines = baselines
         self._best = best and best[0]
@@ -213,14 +221,21 @@ class _EntryRows:
 
     def __getitem__(self, number: int) -> Row:
         entry = self._entries[number]
+        try:
+            row = self._row(entry)
+        except SENSELESS as error:
+            raise senseless(self._journal, f"job {number} can't be shown", error) from error
+        marks = {"is_baseline": number in self._baselines, "is_best": number == self._best}
+        return {**dict.fromkeys(SCHEMA.names), **row, **marks}
+
+    def _row(self, entry: _Entry) -> Row:
         row = decided_values(entry.decided, self._cost)
         if entry.dispatched is not None:
             row |= dispatched_values(entry.dispatched)
             row["status"] = "running" if entry.is_running else "pending"
         if entry.told is not None:
             row |= told_values(entry.told, row["attempts"])
-        marks = {"is_baseline": number in self._baselines, "is_best": number == self._best}
-        return {**dict.fromkeys(SCHEMA.names), **row, **marks}
+        return row
 
     def since(self, first: int) -> Iterator[Row]:
         return (self[number] for number in range(first, len(self)))

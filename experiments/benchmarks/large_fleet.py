@@ -34,6 +34,7 @@ def bench_large_fleet(num_nodes: int, num_candidates: int) -> list[Finding]:
         findings += [
             Finding(f"{about}: ends", forecast.reason),
             Finding("nodes busy", f"{100 * forecast.busy:.2f} %", f"at least {busy}"),
+            Finding("nodes busy, the start's time and their own included", f"{100 * forecast.utilisation:.2f} %"),
             Finding("attempts lost", f"{forecast.tally.num_lost:,}"),
             Finding("processor time", f"{forecast.driver_s:.0f} s, {a_job:.2f} ms a job", "under 600 s"),
             Finding("peak memory", f"{peak_bytes / 2**30:.2f} GB", "under 2 GB"),

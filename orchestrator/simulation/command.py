@@ -26,8 +26,11 @@ from orchestrator.simulation.luck import Chances
 NEARLY = 0.97
 """A share of the busiest nodes' work that is as good as all of it."""
 
-NUM_SEEDS, LONG_S = 5, 3.0
-"""Seeds that are compared, unless a single one takes longer than this."""
+NUM_SEEDS, MANY_JOBS = 5, 2000
+"""Seeds that are compared, unless a run has so many jobs that this would take long."""
+
+LONGEST_S = 1000.0
+"""Seconds that an image may take, by an asked pace; far more, and times are beyond what tables hold."""
 
 MULTIPLES = (1, 2, 4)
 """Of the nodes: the values of `in_flight` that are compared."""
@@ -74,18 +77,14 @@ def answer(question: Question) -> Iterator[Table | str]:
     first = simulate(_with_in_flight(config, values[0]), assumptions)
     yield _parts_table(first)
     yield from _totals(first)
-    num_seeds = 1 if first.driver_s > LONG_S else NUM_SEEDS
-    forecasts = {
-        value: [
-            simulate(_with_in_flight(config, value), _with_seed(assumptions, number)) for number in range(num_seeds)
-        ]
-        for value in values
-    }
+    num_seeds = 1 if first.num_jobs > MANY_JOBS else NUM_SEEDS
+    forecasts = {values[0]: [first]} | {value: [] for value in values[1:]}
+    for value, some in forecasts.items():
+        for number in range(len(some), num_seeds):
+            some.append(simulate(_with_in_flight(config, value), _with_seed(assumptions, number)))
     if num_seeds > 1:
-        times = sorted(forecast.seconds for forecast in forecasts[values[0]])
-        least, middle, most = times[0], median(times), times[-1]
-        yield f"with {num_seeds} seeds: {duration(least)} to {duration(most)}, {duration(middle)} in the middle"
-    if len(values) > 1:
+        yield from _spread(forecasts[values[0]])
+    if len(values) > 1 and any(forecast.num_candidates for some in forecasts.values() for forecast in some):
         yield _comparison(forecasts)
         yield _advice(forecasts)
 
@@ -93,6 +92,8 @@ def answer(question: Question) -> Iterator[Table | str]:
 def _assumptions(question: Question, config: RunConfig, images: Images) -> tuple[Assumptions, list[str]]:
     """What is taken for granted, and what to say of it."""
     chances, delays = Chances(seed=question.seed), Delays()
+    if question.like is not None and question.pace is not None:
+        raise UserError(f"--pace: {question.pace!r}, but --like has the pace from {question.like}; leave one out")
     if question.like is not None:
         learned = learn(question.like, question.seed)
         chances, delays = learned.chances, learned.delays
@@ -118,15 +119,16 @@ def _assumptions(question: Question, config: RunConfig, images: Images) -> tuple
 
 def _asked_pace(text: str, durations: Durations) -> Pace:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(images/s|TFLOPS|TFLOP/s)?\s*", text, re.IGNORECASE)
-    if match is None or not 0 < (rate := float(match[1])) < 1e9:
-        raise UserError(
-            f"--pace: {text!r} is no pace of a device; give images a second with the start network, such as 12, or "
-            "operations a second, such as 2.5TFLOPS"
-        )
-    if match[2] and match[2].upper().startswith("TFLOP"):
-        return Pace.of_tflops(rate)
     start = durations.gmacs("train_detector", durations.config.start.spec)
-    return Pace(per_gmac_s=1 / (rate * start))
+    if match is not None and 0 < (rate := float(match[1])) < 1e9:
+        is_tflops = match[2] is not None and match[2].upper().startswith("TFLOP")
+        pace = Pace.of_tflops(rate) if is_tflops else Pace(per_gmac_s=1 / (rate * start))
+        if pace.seconds(start) <= LONGEST_S:
+            return pace
+    raise UserError(
+        f"--pace: {text!r} is no pace of a device; give images a second with the start network, such as 12, or "
+        f"operations a second, such as 2.5TFLOPS; an image may take {LONGEST_S:g} s"
+    )
 
 
 def _values_of_in_flight(question: Question, config: RunConfig) -> list[int]:
@@ -182,6 +184,16 @@ def _totals(forecast: Forecast) -> Iterator[str]:
         )
 
 
+def _spread(forecasts: list[Forecast]) -> Iterator[str]:
+    """How forecasts with several seeds differ."""
+    times = sorted(forecast.seconds for forecast in forecasts)
+    least, middle, most = times[0], median(times), times[-1]
+    yield f"with {len(times)} seeds: {duration(least)} to {duration(most)}, {duration(middle)} in the middle"
+    stopped = [forecast for forecast in forecasts if forecast.is_stopped]
+    if stopped:
+        yield f"{len(stopped)} of them {stopped[0].reason}"
+
+
 def _comparison(forecasts: dict[int, list[Forecast]]) -> Table:
     """What other values come to, in the middle of all seeds."""
     table = _table("in_flight", "time", "candidates", "nodes busy with them", "of older baselines")
@@ -189,7 +201,7 @@ def _comparison(forecasts: dict[int, list[Forecast]]) -> Table:
         late = median(forecast.num_late / max(1, forecast.num_candidates) for forecast in some)
         table.add_row(
             str(value),
-            duration(median(forecast.seconds for forecast in some)),
+            duration(_time(some)),
             f"{median(forecast.num_candidates for forecast in some):.0f}",
             f"{100 * _busy(some):.1f} %",
             f"{100 * late:.0f} %",
@@ -202,17 +214,28 @@ def _advice(forecasts: dict[int, list[Forecast]]) -> str:
     most = max(map(_busy, forecasts.values()))
     value = min(value for value, some in forecasts.items() if _busy(some) >= NEARLY * most)
     if forecasts[value][0].config.serial.paired:
-        more = "only makes generations longer"
+        more = "makes generations longer"
     else:
-        more = "only has more candidates grow from a baseline that is old by then"
-    return (
+        more = "has more candidates grow from a baseline that is old by then"
+    advice = (
         f"take in_flight {value}: the least that keeps nodes busy for {100 * _busy(forecasts[value]):.1f} % of the "
         f"candidates' time, of at most {100 * most:.1f} %; a larger one {more}"
+    )
+    fastest = min(forecasts, key=lambda each: (_time(forecasts[each]), each))
+    if fastest == value:
+        return advice
+    return (
+        f"{advice}. The search ends soonest with {fastest}, after {duration(_time(forecasts[fastest]))} in place of "
+        f"{duration(_time(forecasts[value]))}"
     )
 
 
 def _busy(forecasts: list[Forecast]) -> float:
     return median(forecast.busy for forecast in forecasts)
+
+
+def _time(forecasts: list[Forecast]) -> float:
+    return median(forecast.seconds for forecast in forecasts)
 
 
 def _table(*columns: str) -> Table:

@@ -168,12 +168,12 @@ def _counted(key: str, data: Any, notes: list[str]) -> tuple[int, int]:
 
 
 def published_pace(config: RunConfig) -> tuple[Pace, str]:
-    """The pace of the paper's devices on data of this format; of one CPU on shapes.
+    """The pace of the paper's devices on data of this format; of one CPU on shapes, and where there are no GPUs.
 
     Returns:
         The pace, and where it is from.
     """
-    if config.data.format not in PAPER_HOURS:
+    if not config.fleet.gpus_per_worker or config.data.format not in PAPER_HOURS:
         return Pace.of_tflops(CPU_TFLOPS), f"{CPU_TFLOPS:g} TFLOP/s for each device, one CPU core's"
     tflops = paper_tflops(config.data.format)
     hours, *_ = PAPER_HOURS[config.data.format]

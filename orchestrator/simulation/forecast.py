@@ -43,7 +43,7 @@ class Part:
 
     Attributes:
         seconds: between the last outcome before it and its own last one.
-        trained_s: what its jobs' trainings took, the last attempts'.
+        trained_s: what its jobs' trainings took, the last attempts', of single workers.
         num_jobs: jobs that were told in it.
         runs_alone: whether it is a job that no other runs beside.
     """
@@ -61,6 +61,7 @@ class Forecast:
     Attributes:
         config: the run's.
         reason: why it ended.
+        is_stopped: whether it could not go on by itself.
         seconds: from its beginning to its end.
         tally: what the fleet did.
         parts: its phases, by name.
@@ -72,6 +73,7 @@ class Forecast:
 
     config: RunConfig
     reason: str
+    is_stopped: bool
     seconds: float
     tally: Tally
     parts: dict[str, Part]
@@ -87,8 +89,9 @@ class Forecast:
 
     @property
     def utilisation(self) -> float:
-        """The share of that in which they train what counts."""
-        return (self.tally.trained_s - self.tally.repeated_s) / self.worker_seconds
+        """The share of that in which they train what counts; 0 where nothing began."""
+        useful_s = self.tally.trained_s - self.tally.repeated_s
+        return useful_s / self.worker_seconds if self.worker_seconds else 0.0
 
     @property
     def device_days(self) -> float:
@@ -106,8 +109,9 @@ class Forecast:
 class Meter:
     """An observer that notes where the time goes."""
 
-    def __init__(self, begins_at: float) -> None:
+    def __init__(self, config: RunConfig, begins_at: float) -> None:
         """Nothing has been told yet."""
+        self._config = config
         self.parts: dict[str, Part] = {}
         self.num_jobs = self.num_candidates = self.num_late = 0
         self._last = begins_at
@@ -120,7 +124,7 @@ class Meter:
         job = history.state.population[record["outcome"]["index"]].job
         part = self.parts.setdefault(_name(job), Part(job.barrier))
         part.seconds += record["time"] - self._last
-        part.trained_s += record["result"]["seconds"]
+        part.trained_s += record["result"]["seconds"] * self._config.num_nodes(job.recipe)
         part.num_jobs += 1
         self._last = record["time"]
         self.num_jobs += 1
@@ -146,16 +150,18 @@ def simulate(config: RunConfig, assumptions: Assumptions, storage: Storage | Non
     """
     clock = VirtualClock(assumptions.begins_at)
     workplace = VirtualWorkplace(assumptions.times, assumptions.chances, assumptions.delays, clock)
-    meter = Meter(clock.now)
+    meter = Meter(config, clock.now)
+    is_stopped = False
     begun = time.process_time()
     folder, _ = open_run(config, storage or MemoryStorage())
     try:
         reason = Driver(config, folder, meter, workplace=workplace).run()
     except RunStopped as stopped:
-        reason = f"stopped: {stopped}"
+        reason, is_stopped = f"stopped: {stopped}", True
     return Forecast(
         config=config,
         reason=reason,
+        is_stopped=is_stopped,
         seconds=clock.now - assumptions.begins_at,
         tally=workplace.fleet.tally if workplace.fleet else Tally(),
         parts=meter.parts,

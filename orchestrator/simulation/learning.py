@@ -55,13 +55,13 @@ class _Attempt:
         job: its job.
         worker: that did it, the first of several.
         num_nodes: how many did it together.
+        place: among all attempts that this worker was sent, those that were lost and those it helped with, too.
         driver: which of the run's drivers told it.
         decided_at: when its job was; all times are in seconds since 1970.
         dispatched_at: when it was sent off.
         finished_at: when its training ended.
         seconds: how long that took.
         is_whole: whether it is completed and went on from no earlier one.
-        is_better: whether it became the baseline.
         num_attempts: at the job, this one and those before it.
         status: of its outcome.
     """
@@ -69,13 +69,13 @@ class _Attempt:
     job: Job
     worker: str
     num_nodes: int
+    place: int
     driver: int
     decided_at: float
     dispatched_at: float
     finished_at: float
     seconds: float
     is_whole: bool
-    is_better: bool
     num_attempts: int
     status: str
 
@@ -91,8 +91,10 @@ class _Reader:
 
     attempts: list[_Attempt] = field(default_factory=list)
     opened_at: list[float] = field(default_factory=list)
+    baselines: set[int] = field(default_factory=set)
     _decided: dict[int, Record] = field(default_factory=dict)
-    _dispatched: dict[int, tuple[int, Record]] = field(default_factory=dict)
+    _dispatched: dict[int, tuple[int, int, Record]] = field(default_factory=dict)
+    _num_sent: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
 
     def take(self, history: History, record: Record) -> None:
         """Take a record that the history has followed."""
@@ -102,29 +104,35 @@ class _Reader:
             case "decided":
                 self._decided[record["job"]["index"]] = record
             case "dispatched":
-                self._dispatched[record["index"]] = len(self.opened_at), record
+                driver, workers = len(self.opened_at), record["worker"].split(GANG_SEPARATOR)
+                for worker in workers:
+                    self._num_sent[driver, worker] += 1
+                self._dispatched[record["index"]] = driver, self._num_sent[driver, workers[0]], record
             case "told":
                 self._told(history, record)
 
     def _told(self, history: History, record: Record) -> None:
         result, outcome, baseline = record["result"], record["outcome"], record["state"]["baseline"]
         index = outcome["index"]
+        if baseline is not None:  # which may be an earlier job, once that is confirmed
+            self.baselines.add(baseline["index"])
         decided = self._decided.pop(index)
-        driver, dispatched = self._dispatched.pop(index, (0, {}))
+        driver, place, dispatched = self._dispatched.pop(index, (0, 0, {}))
         if not dispatched.get("time"):
             return  # nothing is known of when it was
+        workers = dispatched["worker"].split(GANG_SEPARATOR)
         self.attempts.append(
             _Attempt(
                 job=history.state.population[index].job,
-                worker=result["worker"],
-                num_nodes=len(dispatched["worker"].split(GANG_SEPARATOR)),
+                worker=workers[0],
+                num_nodes=len(workers),
+                place=place,
                 driver=driver,
                 decided_at=decided["time"],
                 dispatched_at=dispatched["time"],
                 finished_at=result["finished_at"],
                 seconds=seconds_of(result),
                 is_whole=outcome["status"] == "completed" and result["attempt"] == 0,
-                is_better=baseline is not None and baseline["index"] == index,
                 num_attempts=dispatched["attempt"] + 1,
                 status=outcome["status"],
             )
@@ -197,12 +205,13 @@ def _chances(reader: _Reader, seed: int, spread: float) -> Chances:
     candidates = [attempt for attempt in reader.attempts if attempt.job.role == "candidate"]
     completed = [attempt for attempt in candidates if attempt.status == "completed"]
     values: dict[str, Any] = {}
-    if completed:
-        num_better = sum(attempt.is_better for attempt in completed)
+    if candidates:
+        values["failure"] = 1 - len(completed) / len(candidates)
+    if completed and reader.baselines:  # other searches' candidates become none
+        num_better = sum(attempt.job.index in reader.baselines for attempt in completed)
         # The k-th improvement takes (1 + k / FADING) / improvement candidates on average.
         tries = num_better + num_better * (num_better - 1) / (2 * FADING)
         values["improvement"] = min(1.0, tries / len(completed))
-        values["failure"] = 1 - len(completed) / len(candidates)
     return Chances(seed=seed, spread=spread, loss=_losses(reader), **values)
 
 
@@ -213,7 +222,7 @@ def _losses(reader: _Reader) -> float:
 
 
 def _delays(reader: _Reader) -> Delays:
-    """What came between the trainings of one worker, where the next was there to be sent off already."""
+    """What came between two trainings of one worker, where the next was there to be sent off already."""
     by_worker: dict[tuple[int, str], list[_Attempt]] = defaultdict(list)
     for attempt in sorted(reader.attempts, key=lambda each: each.started_at):
         by_worker[attempt.driver, attempt.worker].append(attempt)
@@ -221,7 +230,7 @@ def _delays(reader: _Reader) -> Delays:
         after.started_at - before.finished_at
         for attempts in by_worker.values()
         for before, after in zip(attempts, attempts[1:], strict=False)
-        if after.decided_at <= before.finished_at
+        if after.decided_at <= before.finished_at and after.place == before.place + 1
     ]
     lags = [attempt.started_at - attempt.dispatched_at for attempt in reader.attempts]
     values = {"job_s": max(0.0, fmean(gaps or lags))}

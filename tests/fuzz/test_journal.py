@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.console import status_table, summary_table
+from orchestrator.console import in_one_line, status_table, summary_table
 from orchestrator.errors import UserError
 from orchestrator.history import History, decided_record, dispatched_record, told_record
 from orchestrator.journal import Journal, Record
@@ -109,18 +109,27 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 
 
 def show(run: Path, journal: Journal) -> str | None:
-    """What `spnas status` prints of a journal, or None where it is refused."""
+    """What `spnas report` and a driver find in a journal, or None where it is refused; `spnas status` looks, too."""
 
-    def shown() -> str:
+    def folded() -> str:
         history = History.fold(CONFIG, journal)
         history.trials.write(RunFolder(LocalFolder(run)))
-        file = io.StringIO()
-        console = Console(file=file, width=200)
-        console.print(status_table(CONFIG, Standing.of(history), 20))
-        console.print(summary_table(CONFIG, Standing.of(history)))
-        return file.getvalue()
+        return tables(Standing.of(history))
 
-    return answer(shown, UserError)
+    read = answer(lambda: tables(Standing.read(CONFIG, journal)), UserError)
+    text = answer(folded, UserError)
+    assert text is None or text == read
+    return text
+
+
+def tables(standing: Standing) -> str:
+    """What people see of it."""
+    file = io.StringIO()
+    console = Console(file=file, width=200)
+    console.print(in_one_line(standing))
+    console.print(status_table(CONFIG, standing, 20))
+    console.print(summary_table(CONFIG, standing))
+    return file.getvalue()
 
 
 def fields(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

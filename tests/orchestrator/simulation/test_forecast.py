@@ -21,6 +21,7 @@ from orchestrator.simulation.forecast import Assumptions, Forecast, simulate
 from orchestrator.simulation.luck import Chances
 from orchestrator.simulation.memory import MemoryStorage
 from orchestrator.trials import INCIDENTAL_COLUMNS
+from tests.orchestrator.test_msnas_config import config as msnas_config
 from tests.orchestrator.tiny import tiny_config
 
 HOUR = 3600.0
@@ -136,6 +137,18 @@ def test_a_deadline_is_one_in_virtual_time() -> None:
     assert forecast.seconds == 3 * HOUR  # what is under way is finished
 
 
+def test_a_run_whose_deadline_is_over_takes_no_time() -> None:
+    forecast = simulate(tiny_config(budget={"deadline": "1969-12-31T00:00:00Z"}), hours(tiny_config()))
+    assert "deadline" in forecast.reason
+    assert (forecast.seconds, forecast.utilisation, forecast.busy, forecast.num_jobs) == (0, 0, 0, 0)
+
+
+def test_every_node_of_a_gang_trains() -> None:
+    config = msnas_config(sample={"num_nodes": 2}, fleet={"num_workers": 4})
+    forecast = simulate(config, hours(config))
+    assert sum(part.trained_s for part in forecast.parts.values()) == forecast.tally.trained_s
+
+
 @pytest.mark.parametrize(("name", "long_side", "hours_said"), [("voc", 1000, 0.5), ("coco", 1333, 3.0)])
 def test_a_candidate_of_the_paper_takes_the_hours_that_it_says(name: str, long_side: int, hours_said: float) -> None:
     config = load_config(RECIPES / f"{name}.yaml", [f"data.long_side={long_side}"])
@@ -143,6 +156,11 @@ def test_a_candidate_of_the_paper_takes_the_hours_that_it_says(name: str, long_s
     images = Images(detection=PUBLISHED_IMAGES[name])
     seconds = Durations(config, images, pace).seconds("train_detector", config.start.spec, config.recipe("serial"), 1)
     assert seconds == pytest.approx(hours_said * HOUR)
+
+
+def test_nodes_without_gpus_are_no_v100() -> None:
+    config = load_config(RECIPES / "bccd.yaml")
+    assert published_pace(config)[0] == published_pace(tiny_config())[0]
 
 
 def test_a_driver_that_takes_time_for_each_job_bounds_how_many_nodes_it_can_follow() -> None:
