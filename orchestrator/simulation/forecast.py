@@ -68,6 +68,7 @@ class Forecast:
         num_jobs: jobs that were told.
         num_candidates: of them, candidates.
         num_late: of these, those whose parent was no longer the baseline when they were told.
+        last_wave: the time after the last job was sent off, when nodes run out of work whoever sends it.
         driver_s: processor time that the driver took.
     """
 
@@ -80,6 +81,7 @@ class Forecast:
     num_jobs: int
     num_candidates: int
     num_late: int
+    last_wave: Part
     driver_s: float
 
     @property
@@ -105,6 +107,14 @@ class Forecast:
         seconds = sum(part.seconds for part in parts) * self.config.fleet.num_workers
         return sum(part.trained_s for part in parts) / seconds if seconds else 0.0
 
+    @property
+    def busy_before_last_wave(self) -> float:
+        """The same, until the last job is sent off."""
+        parts = [part for part in self.parts.values() if not part.runs_alone]
+        seconds = sum(part.seconds for part in parts) - self.last_wave.seconds
+        trained_s = sum(part.trained_s for part in parts) - self.last_wave.trained_s
+        return trained_s / (seconds * self.config.fleet.num_workers) if seconds > 0 else 0.0
+
 
 class Meter:
     """An observer that notes where the time goes."""
@@ -114,7 +124,8 @@ class Meter:
         self._config = config
         self.parts: dict[str, Part] = {}
         self.num_jobs = self.num_candidates = self.num_late = 0
-        self._last = begins_at
+        self._last = self._last_sent = begins_at
+        self._finished: dict[str, tuple[float, int]] = {}
 
     def opened(self, history: History, resumed: bool) -> None:
         """See `Observer`."""
@@ -122,9 +133,12 @@ class Meter:
     def told(self, history: History, record: Record) -> None:
         """Note whose time has gone by."""
         job = history.state.population[record["outcome"]["index"]].job
+        result, num_nodes = record["result"], self._config.num_nodes(job.recipe)
         part = self.parts.setdefault(_name(job), Part(job.barrier))
         part.seconds += record["time"] - self._last
-        part.trained_s += record["result"]["seconds"] * self._config.num_nodes(job.recipe)
+        part.trained_s += result["seconds"] * num_nodes
+        self._last_sent = max(self._last_sent, result["started_at"])
+        self._finished[result["worker"]] = result["finished_at"], num_nodes
         part.num_jobs += 1
         self._last = record["time"]
         self.num_jobs += 1
@@ -132,6 +146,12 @@ class Meter:
         if job.role == "candidate":
             self.num_candidates += 1
             self.num_late += baseline is not None and baseline["index"] not in (job.parent, job.index)
+
+    def last_wave(self) -> Part:
+        """What came after the last job was sent off."""
+        sent = self._last_sent
+        trained_s = sum(max(0.0, end - sent) * num_nodes for end, num_nodes in self._finished.values())
+        return Part(runs_alone=False, seconds=self._last - sent, trained_s=trained_s)
 
     def note(self, text: str) -> None:
         """See `Observer`."""
@@ -168,6 +188,7 @@ def simulate(config: RunConfig, assumptions: Assumptions, storage: Storage | Non
         num_jobs=meter.num_jobs,
         num_candidates=meter.num_candidates,
         num_late=meter.num_late,
+        last_wave=meter.last_wave(),
         driver_s=time.process_time() - begun,
     )
 

@@ -190,3 +190,10 @@ def test_a_turn_of_the_driver_costs_the_same_however_many_jobs_are_pending() -> 
         num_decided = forecast.num_jobs + in_flight  # those in flight at the end are decided, but never told
         counts.append(calls / num_decided)
     assert counts[1] < 1.1 * counts[0]
+
+
+def test_nodes_that_run_out_of_work_at_the_end_are_counted_apart() -> None:
+    forecast = simulate(long_config(3, num_workers=2, in_flight=3), hours(long_config(3, 2, 3), improvement=0.0))
+    assert forecast.last_wave.seconds == forecast.last_wave.trained_s == pytest.approx(HOUR)
+    assert forecast.busy == pytest.approx(0.75)
+    assert forecast.busy_before_last_wave == pytest.approx(1.0)
