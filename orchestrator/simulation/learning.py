@@ -27,6 +27,9 @@ from workers.run_folder import RunFolder
 LEAST_COSTS = 3
 """Networks of different costs without which no slope can be told."""
 
+PRIOR = 5
+"""Candidates that the usual chance of an improvement weighs; a short run without one does not rule it out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
@@ -211,7 +214,8 @@ def _chances(reader: _Reader, seed: int, spread: float) -> Chances:
         num_better = sum(attempt.job.index in reader.baselines for attempt in completed)
         # The k-th improvement takes (1 + k / FADING) / improvement candidates on average.
         tries = num_better + num_better * (num_better - 1) / (2 * FADING)
-        values["improvement"] = min(1.0, tries / len(completed))
+        usual = Chances().improvement
+        values["improvement"] = min(1.0, (tries + usual * PRIOR) / (len(completed) + PRIOR))
     return Chances(seed=seed, spread=spread, loss=_losses(reader), **values)
 
 

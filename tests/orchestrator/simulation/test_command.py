@@ -80,6 +80,7 @@ def test_the_advice_says_where_the_search_would_end_sooner_with_another_in_fligh
             num_jobs=1,
             num_candidates=1,
             num_late=0,
+            last_wave=part,
             driver_s=0.0,
         )
 
