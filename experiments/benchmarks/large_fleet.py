@@ -23,13 +23,18 @@ LOSSES = {0.0: "99 %", 0.01: "95 %"}
 """Nodes that are lost in the time of a job, and how busy the others are to be."""
 
 
-def bench_large_fleet(num_nodes: int, num_candidates: int) -> list[Finding]:
-    """Processor time, memory and how busy the nodes are, without losses and with them."""
+def bench_large_fleet(nodes: int = 1000, candidates: int = 100_000) -> list[Finding]:
+    """Processor time, memory and how busy the nodes are, without losses and with them.
+
+    Args:
+        nodes: how many.
+        candidates: how many are trained.
+    """
     findings = []
     for loss, busy in LOSSES.items():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:
-            forecast, peak_bytes = own_process.submit(searched, num_nodes, num_candidates, loss).result()
-        about = f"{num_nodes:,} nodes, {num_candidates:,} candidates, {100 * loss:g} nodes lost per 100 jobs"
+            forecast, peak_bytes = own_process.submit(searched, nodes, candidates, loss).result()
+        about = f"{nodes:,} nodes, {candidates:,} candidates, {100 * loss:g} nodes lost per 100 jobs"
         a_job = 1e3 * forecast.driver_s / forecast.num_jobs
         findings += [
             Finding(f"{about}: ends", forecast.reason),
@@ -47,11 +52,11 @@ def bench_large_fleet(num_nodes: int, num_candidates: int) -> list[Finding]:
     return findings
 
 
-def searched(num_nodes: int, num_candidates: int, loss: float) -> tuple[Forecast, int]:
+def searched(nodes: int, candidates: int, loss: float) -> tuple[Forecast, int]:
     """Go through it; also returns the peak of this process's memory, in bytes."""
-    config = config_of(num_candidates)
-    fleet = config.fleet.model_copy(update={"num_workers": num_nodes})
-    serial = config.serial.model_copy(update={"in_flight": IN_FLIGHT_PER_NODE * num_nodes})
+    config = config_of(candidates)
+    fleet = config.fleet.model_copy(update={"num_workers": nodes})
+    serial = config.serial.model_copy(update={"in_flight": IN_FLIGHT_PER_NODE * nodes})
     config = config.model_copy(update={"fleet": fleet, "serial": serial})
     images, _ = images_of(config)
     a_second = Durations(config, images, Pace(per_gmac_s=1.0))

@@ -60,45 +60,45 @@ class PlainImages(Dataset[Tensor]):
         return tensor
 
 
-def bench_loading(root: Path | None, num_loaders: int) -> list[Finding]:
+def bench_loading(loaders: int, data: Path | None = None) -> list[Finding]:
     """The median of the ratios and their spread, with images per second.
 
     Args:
-        root: a folder with JPEG files at any depth; None makes some.
-        num_loaders: threads of ours, processes of the plain one.
+        loaders: threads of ours, processes of the plain one.
+        data: a folder with JPEG files at any depth; None makes some.
 
     Raises:
         UserError: if there are no JPEG files.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        paths = generated(Path(scratch)) if root is None else found_in(root)
+        paths = generated(Path(scratch)) if data is None else found_in(data)
         plain_images = image_set(paths, cache_bytes=0, cache_dir=None)
         sizes = [plain_images.size(index) for index in range(len(paths))]
         plain = DataLoader(
             PlainImages(paths, sizes),
             batch_size=BATCH_SIZE,
-            num_workers=num_loaders,
+            num_workers=loaders,
             collate_fn=list,
             persistent_workers=True,
         )
         expected = [image for batch in plain for image in batch]  # its processes start before ours is made
-        loaders = Loaders(num_loaders)
+        ours = Loaders(loaders)
         kinds: dict[str, Pass] = {"plain": lambda: iter(plain)}
         for kind, cache_bytes, cache_dir in (
             ("no cache", 0, None),
             ("cache on disk", 0, str(Path(scratch) / "cache")),
             ("cache in memory", 2**40, None),
         ):
-            kinds[kind] = passes(image_set(paths, cache_bytes=cache_bytes, cache_dir=cache_dir), loaders)
+            kinds[kind] = passes(image_set(paths, cache_bytes=cache_bytes, cache_dir=cache_dir), ours)
             given = [image for batch in kinds[kind]() for image in batch]  # which fills the cache
             assert len(given) == len(expected) and all(map(torch.equal, given, expected)), f"{kind}: other pixels"
         del expected, given
         measures = {kind: partial(images_per_second, make) for kind, make in kinds.items()}
         speeds = by_turns(measures, REPEATS, warm_up=0)
-        loaders.close()
+        ours.close()
     return [
         Finding(
-            f"images/s, {kind} / plain DataLoader, {num_loaders} workers",
+            f"images/s, {kind} / plain DataLoader, {loaders} workers",
             _ratio(speeds[kind], speeds["plain"]),
             f"at least {asked}",
         )

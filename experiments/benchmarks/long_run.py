@@ -94,26 +94,26 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def bench_long_run(count: int) -> list[Finding]:
+def bench_long_run(candidates: int = 10_000) -> list[Finding]:
     """Run it, and go on with it.
 
     Args:
-        count: how many candidates.
+        candidates: how many.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
-        connect(config_of(count).fleet)
+        connect(config_of(candidates).fleet)
         try:
-            whole = run(config_of(count), folder)
-            going_on = run(config_of(count + 8), folder)
+            whole = run(config_of(candidates), folder)
+            going_on = run(config_of(candidates + 8), folder)
         finally:
             ray.shutdown()
-    first, middle, last = int(WARM_UP * count), int((1 + WARM_UP) / 2 * count), count - 1
+    first, middle, last = int(WARM_UP * candidates), int((1 + WARM_UP) / 2 * candidates), candidates - 1
 
     def ratio(values: list[float]) -> str:
         return f"{(values[last] - values[middle]) / (values[middle] - values[first]):.2f}"
 
-    half = count // 2
+    half = candidates // 2
     added = (whole.resident[last] - whole.resident[last - half]) / 2**20
     per_candidate = 1e3 * (whole.wall_s[last] - whole.wall_s[first]) / (last - first)
     return [

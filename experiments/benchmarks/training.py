@@ -37,7 +37,7 @@ NUM_CLASSES = 20
 NUM_LEVELS = 4
 LEARNING_RATE = 1e-4
 RECIPE = Path(__file__).parent.parent / "shapes.yaml"
-BATCH: dict[str, tuple[int, tuple[int, int], int]] = {"cpu": (2, (128, 128), 5), "cuda": (8, (800, 1344), 20)}
+BATCH: dict[str, tuple[int, tuple[int, int], int]] = {"cpu": (2, (128, 128), 9), "cuda": (8, (800, 1344), 20)}
 """Images, their height and width, and turns, by the type of device."""
 
 
@@ -69,7 +69,7 @@ def on_one_device(device: torch.device) -> list[Finding]:
     asked = {"cpu": "at least 1.0", "cuda": "at least 2"}[device.type]
     findings = [
         Finding(
-            f"torchvision's step / {name}'s, {device.type}, {num_images} images of {size[0]} x {size[1]}",
+            f"torchvision's step / that of {name}, {device.type}, {num_images} images of {size[0]} x {size[1]}",
             f"{spread(ratios(seconds['torchvision'], figures))}; {num_images / min(figures):.2f} images/s",
             asked,
         )
