@@ -6,6 +6,7 @@ RUN ?= runs/shapes
 STUDIES ?= all
 SEEDS ?= 5
 RESULTS ?= docs/studies
+PROCESSES ?= 2
 
 .PHONY: install search test test-hosts check docs bench chaos studies clean
 
@@ -22,8 +23,9 @@ $(VENV)/installed: pyproject.toml constraints.txt experiments/s3_server.txt
 search: install
 	$(BIN)/spnas search experiments/shapes.yaml --run $(RUN)
 
+# Tests wait for processes more than they compute; a file's tests stay together, as they share what they set up.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 # Three hosts as network namespaces of this machine; needs root, and skips with the reason otherwise.
 test-hosts: install
