@@ -161,7 +161,8 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> dict[str, st
     def bring_to_its_end(trial: dict[str, str]) -> None:
         run = by_name[trial["run"]]
         try:
-            reason = INTERRUPTED if is_to_end() else carry_out(place, run, is_to_end)
+            address = place.folder(run.name).address
+            reason = INTERRUPTED if is_to_end() else carry_out(address, configs[run.name], is_to_end)
             # A budget or `spnas stop` may have ended it early.
             tune.report({"reason": reason, "stopped": place.finished(run) is None})
         except KeyboardInterrupt:  # raised by the driver, once it is to end
@@ -190,16 +191,13 @@ def carry_out_all(place: Place, runs: Sequence[Run], tell: Tell) -> dict[str, st
     return watcher.unfinished
 
 
-def carry_out(place: Place, run: Run, is_to_end: Callable[[], bool]) -> str:
+def carry_out(address: str, config: RunConfig, is_to_end: Callable[[], bool]) -> str:
     """Begin a run or go on with it, to its end, in this process; see `orchestrator.carry_out.drive`.
 
     Returns:
         Why it ended.
     """
-    address = place.folder(run.name).address
-    reason, _ = drive(
-        address, place.config(run), open_view=lambda: make_view(make_console()), note_end=lambda: is_to_end
-    )
+    reason, _ = drive(address, config, open_view=lambda: make_view(make_console()), note_end=lambda: is_to_end)
     return reason
 
 
