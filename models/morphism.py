@@ -19,6 +19,7 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from models.architecture import IDENTITY, PROJECTION, SUBSAMPLE, Architecture, NetworkSpec
 from models.wording import brief
@@ -109,17 +110,17 @@ def apply(spec: NetworkSpec, morph: Morph) -> NetworkSpec:
     Raises:
         ValueError: if the morph is not legal on this spec.
     """
+    if isinstance(morph, Assemble):
+        return replace(spec, architecture=spec.architecture.with_subnets(morph.subnets))
+    if any(spec.architecture.subnets):
+        raise ValueError(f"morph: {morph} is for serial networks; {spec.architecture} has parallel subnets")
     match morph:
-        case Swap(block):
-            return _swap(spec, block)
+        case Swap():
+            return _swap(spec, morph)
         case Expand() | Insert():
             return _expand(spec, morph)
         case NewStage() | InsertStage():
-            _refuse_subnets(spec, morph)
-            stages = (*spec.architecture.stages, "1")
-            return _rebuilt(spec, stages, spec.shortcuts + SUBSAMPLE)
-        case Assemble(subnets):
-            return replace(spec, architecture=spec.architecture.with_subnets(subnets))
+            return _rebuilt(spec, morph, spec.shortcuts + SUBSAMPLE)
 
 
 def apply_all(spec: NetworkSpec, morphs: tuple[Morph, ...]) -> NetworkSpec:
@@ -129,12 +130,47 @@ def apply_all(spec: NetworkSpec, morphs: tuple[Morph, ...]) -> NetworkSpec:
     return spec
 
 
-@lru_cache(maxsize=256)
-def legal_swaps(architecture: Architecture) -> tuple[Swap, ...]:
-    """Every legal swap: the strides differ, and every stage keeps at least one block."""
+Restaging = Swap | Expand | NewStage | Insert | InsertStage
+"""A morph that changes an encoding's stages."""
+
+
+def restaged(stages: tuple[str, ...], morph: Restaging) -> tuple[str, ...]:
+    """An encoding's stages after a morph that is legal on them.
+
+    What is legal next depends on stages alone, so that encodings in reach are found without building their specs.
+    """
+    match morph:
+        case NewStage() | InsertStage():
+            return (*stages, "1")
+        case Expand(after) | Insert(after):
+            stage, position = _place(stages, after)
+            grown = f"{stages[stage][: position + 1]}1{stages[stage][position + 1 :]}"
+            return (*stages[:stage], grown, *stages[stage + 1 :])
+        case Swap(block):
+            stage, position = _place(stages, block)
+            if position == 0:  # it gives its stride to the next block, and joins the stage before
+                stage -= 1
+                longer, shorter = stages[stage] + stages[stage + 1][0], stages[stage + 1][1:]
+                return (*stages[:stage], longer, shorter, *stages[stage + 2 :])
+            shorter, longer = stages[stage][:-1], stages[stage][-1] + stages[stage + 1]
+            return (*stages[:stage], shorter, longer, *stages[stage + 2 :])
+
+
+def _place(stages: tuple[str, ...], block: int) -> tuple[int, int]:
+    """The stage of a serial block, and where it stands in it."""
+    for stage, letters in enumerate(stages):
+        if block < len(letters):
+            return stage, block
+        block -= len(letters)
+    raise IndexError(f"block {block} after the last of {','.join(stages)}")
+
+
+@lru_cache(maxsize=1024)  # a search meets the same few stages again and again
+def legal_swaps(stages: tuple[str, ...]) -> tuple[Swap, ...]:
+    """Every legal swap on an encoding's stages: the strides differ, and every stage keeps at least one block."""
     swaps = []
     first = 0
-    for stage, following in zip(architecture.stages, architecture.stages[1:], strict=False):
+    for stage, following in pairwise(stages):
         last = first + len(stage) - 1
         if len(stage) > 1:  # its last block takes the stride and starts the following stage
             swaps.append(Swap(last))
@@ -144,11 +180,10 @@ def legal_swaps(architecture: Architecture) -> tuple[Swap, ...]:
     return tuple(swaps)
 
 
-def legal_expansions(architecture: Architecture, *, max_blocks: int, max_stages: int) -> tuple[Expand | NewStage, ...]:
-    """Every legal insertion of a block within the limits; none with parallel subnets or at `max_blocks`."""
-    if architecture.num_blocks >= max_blocks:
-        return ()
-    return _insertions(architecture.num_blocks, new_stage=architecture.num_stages < max_stages)
+def legal_expansions(stages: tuple[str, ...], *, max_blocks: int, max_stages: int) -> tuple[Expand | NewStage, ...]:
+    """Every legal insertion of a block into an encoding's stages within the limits; none at `max_blocks`."""
+    num_blocks = sum(map(len, stages))
+    return _insertions(num_blocks, new_stage=len(stages) < max_stages) if num_blocks < max_blocks else ()
 
 
 @lru_cache(maxsize=128)
@@ -157,56 +192,32 @@ def _insertions(num_blocks: int, *, new_stage: bool) -> tuple[Expand | NewStage,
     return (*inserted, NewStage()) if new_stage else inserted
 
 
-def _swap(spec: NetworkSpec, block: int) -> NetworkSpec:
-    _refuse_subnets(spec, Swap(block))
-    if Swap(block) not in legal_swaps(spec.architecture):
+def _swap(spec: NetworkSpec, morph: Swap) -> NetworkSpec:
+    if morph not in legal_swaps(spec.architecture.stages):
         raise ValueError(
-            f"morph: swap({block}) is not legal on {spec.architecture}: the strides of blocks {block} and {block + 1} "
-            "must differ and every stage must keep a block"
+            f"morph: {morph} is not legal on {spec.architecture}: the strides of blocks {morph.block} and "
+            f"{morph.block + 1} must differ and every stage must keep a block"
         )
-    stages = list(spec.architecture.stages)
-    stage, following = 0, len(stages[0])  # the first block of the stage after this one
-    while block > following:
-        stage += 1
-        following += len(stages[stage])
-    if block < following:
-        receiver = block
-        stages[stage], stages[stage + 1] = stages[stage][:-1], stages[stage][-1] + stages[stage + 1]
-    else:
-        receiver = block + 1
-        stages[stage], stages[stage + 1] = stages[stage] + stages[stage + 1][0], stages[stage + 1][1:]
-
+    _, position = _place(spec.architecture.stages, morph.block)
+    receiver = morph.block if position else morph.block + 1
     shortcuts = list(spec.shortcuts)
-    for changed in (block, block + 1):
+    for changed in (morph.block, morph.block + 1):
         if shortcuts[changed] != PROJECTION:
             shortcuts[changed] = SUBSAMPLE if changed == receiver else IDENTITY
-
-    return _rebuilt(spec, tuple(stages), "".join(shortcuts))
+    return _rebuilt(spec, morph, "".join(shortcuts))
 
 
 def _expand(spec: NetworkSpec, morph: Expand | Insert) -> NetworkSpec:
-    _refuse_subnets(spec, morph)
     after = morph.after
     if not 0 <= after < spec.architecture.num_blocks:
         raise ValueError(
             f"morph: {morph} is not legal on {spec.architecture}: it has blocks 0 to {spec.architecture.num_blocks - 1}"
         )
-    stages = list(spec.architecture.stages)
-    stage, cut = 0, after + 1
-    while cut > len(stages[stage]):
-        cut -= len(stages[stage])
-        stage += 1
-    stages[stage] = stages[stage][:cut] + "1" + stages[stage][cut:]
-    shortcuts = spec.shortcuts[: after + 1] + IDENTITY + spec.shortcuts[after + 1 :]
-    return _rebuilt(spec, tuple(stages), shortcuts)
+    return _rebuilt(spec, morph, spec.shortcuts[: after + 1] + IDENTITY + spec.shortcuts[after + 1 :])
 
 
-def _rebuilt(spec: NetworkSpec, stages: tuple[str, ...], shortcuts: str) -> NetworkSpec:
+def _rebuilt(spec: NetworkSpec, morph: Restaging, shortcuts: str) -> NetworkSpec:
+    stages = restaged(spec.architecture.stages, morph)
     # A long search holds many networks, which differ in few of their stages.
     architecture = Architecture(spec.architecture.block, tuple(map(sys.intern, stages)))
     return replace(spec, architecture=architecture, shortcuts=shortcuts)
-
-
-def _refuse_subnets(spec: NetworkSpec, morph: Morph) -> None:
-    if any(spec.architecture.subnets):
-        raise ValueError(f"morph: {morph} is for serial networks; {spec.architecture} has parallel subnets")

@@ -221,7 +221,7 @@ def _morphed(started: Finished) -> Run:
     blocks = range(architecture.num_blocks)
     chains = [
         "",
-        *map(str, legal_swaps(architecture)),
+        *map(str, legal_swaps(architecture.stages)),
         *(f"expand({after})" for after in blocks),
         *(f"insert({after})" for after in blocks),
         "new_stage()",

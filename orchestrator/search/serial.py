@@ -11,19 +11,16 @@ reignition. Here a candidate that is not better increments the counter, and the 
 detector (the refresh), sets the baseline whatever its score.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-from models.architecture import Architecture, NetworkSpec
+from models.architecture import NetworkSpec
 from models.families import AnySpec
-from models.morphism import Morph, apply, legal_expansions, legal_swaps
+from models.morphism import Morph
 from orchestrator.search.acceptance import Acceptance, Ending
+from orchestrator.search.neighbourhood import Neighbourhood
 from orchestrator.search.protocol import Job, SearchState, Wait, generator_of
 from orchestrator.search.settings import SearchSettings
-
-# Draws of a candidate before the whole neighbourhood is listed; a draw that is known is rare until little is left.
-MAX_REDRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -75,56 +72,11 @@ class SerialLevel:
         if self.settings.serial.num_morphs == 0:
             return ()
         rng = generator_of(self.settings.seed, index)
-        for _ in range(MAX_REDRAWS):
-            spec, morphs = state.baseline.network, list[Morph]()
-            for _ in range(self.settings.serial.num_morphs):
-                # A swap right after the same swap would only undo it, and waste two of the modifications.
-                swaps, expansions = self._legal(spec.architecture)
-                kinds = [kind for kind in (tuple(m for m in swaps if m not in morphs[-1:]), expansions) if kind]
-                if not kinds:
-                    break
-                kind = kinds[rng.integers(len(kinds))]
-                morphs.append(kind[rng.integers(len(kind))])
-                spec = apply(spec, morphs[-1])
-            if self._is_new(state, spec.architecture):
-                return tuple(morphs)
-        every = self._neighbourhood(state.baseline.network)
-        remaining = [morphs for encoding, morphs in every if encoding not in state.known]
-        return remaining[rng.integers(len(remaining))] if remaining else None
-
-    def _legal(self, architecture: Architecture) -> tuple[tuple[Morph, ...], tuple[Morph, ...]]:
-        serial = self.settings.serial
-        expansions = legal_expansions(architecture, max_blocks=serial.max_blocks, max_stages=serial.max_stages)
-        return legal_swaps(architecture), expansions
-
-    def _is_new(self, state: SearchState, architecture: Architecture) -> bool:
-        return str(architecture) not in state.known and self._allows(architecture)
-
-    def _allows(self, architecture: Architecture) -> bool:
-        return self.settings.serial.allow(architecture, self.settings.start_network, self.settings.image_size)
+        return self._neighbourhood.draw(state.baseline.network.architecture, state.known, rng)
 
     @cached_property
-    def _neighbourhood(self) -> Callable[[NetworkSpec], list[tuple[str, tuple[Morph, ...]]]]:
-        """Every allowed encoding in reach of a baseline with its morphs; the last baseline's are remembered."""
-        return lru_cache(maxsize=1)(self._in_reach)
-
-    def _in_reach(self, baseline: NetworkSpec) -> list[tuple[str, tuple[Morph, ...]]]:
-        """One chain of at most `num_morphs` morphs for every allowed encoding, in the encodings' order."""
-        reached: dict[NetworkSpec, tuple[Morph, ...]] = {baseline: ()}
-        frontier = dict(reached)
-        for _ in range(self.settings.serial.num_morphs):
-            frontier = {
-                apply(spec, morph): (*chain, morph)
-                for spec, chain in frontier.items()
-                for kind in self._legal(spec.architecture)
-                for morph in kind
-            }
-            frontier = {spec: chain for spec, chain in frontier.items() if spec not in reached}
-            reached |= frontier
-        chains: dict[Architecture, tuple[Morph, ...]] = {}
-        for spec, chain in reached.items():
-            chains.setdefault(spec.architecture, chain)
-        return [(str(encoding), chains[encoding]) for encoding in sorted(chains) if self._allows(encoding)]
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(self.settings)
 
     def _start(self, state: SearchState) -> Job:
         made_by = state.next_index if state.pretrained is None else state.pretrained

@@ -48,8 +48,8 @@ def morph_chains(draw: st.DrawFn, spec: NetworkSpec, max_length: int = 4, subnet
     """Legal morphs of a spec within `MAX_BLOCKS` and `MAX_STAGES`, fresh ones too; subnets, if any, come last."""
     chain: list[Morph] = []
     for _ in range(draw(st.integers(1, max_length))):
-        legal = legal_swaps(spec.architecture) + legal_expansions(
-            spec.architecture, max_blocks=MAX_BLOCKS, max_stages=MAX_STAGES
+        legal = legal_swaps(spec.architecture.stages) + legal_expansions(
+            spec.architecture.stages, max_blocks=MAX_BLOCKS, max_stages=MAX_STAGES
         )
         if not legal:
             break

@@ -69,7 +69,7 @@ def test_a_morph_changes_encoding_and_shortcuts(before: str, morph: Morph, after
 @given(specs())
 def test_a_swap_is_legal_exactly_where_strides_differ_and_no_stage_empties(spec: NetworkSpec) -> None:
     for block in range(spec.architecture.num_blocks + 1):
-        if Swap(block) in legal_swaps(spec.architecture):
+        if Swap(block) in legal_swaps(spec.architecture.stages):
             child = apply(spec, Swap(block))
             assert apply(child, Swap(block)) == spec
             assert child.architecture.num_stages == spec.architecture.num_stages
@@ -95,9 +95,9 @@ def test_any_chain_stays_within_limits_and_rebuilds_from_its_encoding(spec: Netw
 
 def test_limits_bound_the_expansions() -> None:
     architecture = Architecture.parse("BB(11,1)")
-    assert legal_expansions(architecture, max_blocks=3, max_stages=4) == ()
-    assert legal_expansions(architecture, max_blocks=4, max_stages=2) == (Expand(0), Expand(1), Expand(2))
-    assert legal_expansions(architecture, max_blocks=4, max_stages=3)[-1] == NewStage()
+    assert legal_expansions(architecture.stages, max_blocks=3, max_stages=4) == ()
+    assert legal_expansions(architecture.stages, max_blocks=4, max_stages=2) == (Expand(0), Expand(1), Expand(2))
+    assert legal_expansions(architecture.stages, max_blocks=4, max_stages=3)[-1] == NewStage()
 
 
 @pytest.mark.parametrize("morph", [Swap(0), Expand(0), NewStage(), Insert(0), InsertStage()])

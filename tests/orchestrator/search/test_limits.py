@@ -1,6 +1,7 @@
 """Which encodings are drawn: within the limits, each once a round, until none is left."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
-from models.morphism import apply, legal_expansions, legal_swaps
+from models.morphism import apply, apply_all, legal_expansions, legal_swaps
+from orchestrator.search.neighbourhood import MAX_LISTED, MAX_REDRAWS, Neighbourhood
+from orchestrator.search.protocol import generator_of
 from tests.orchestrator.search.fake_driver import IMAGE_SIZE, START, FakeDriver, constant, noise, search_settings
 
 START_SPEC = NetworkSpec.fresh(Architecture.parse(START), "deep", 4)
@@ -29,8 +32,8 @@ def within_reach(start: str, max_blocks: int, max_stages: int, num_morphs: int) 
             apply(spec, morph)
             for spec in reached
             for morph in (
-                *legal_swaps(spec.architecture),
-                *legal_expansions(spec.architecture, max_blocks=max_blocks, max_stages=max_stages),
+                *legal_swaps(spec.architecture.stages),
+                *legal_expansions(spec.architecture.stages, max_blocks=max_blocks, max_stages=max_stages),
             )
         }
     return {str(spec.architecture) for spec in reached} - {start}
@@ -55,6 +58,35 @@ def test_every_candidate_is_within_the_limits(acceptance: str, seed: int) -> Non
         assert max(architecture.subnets, default=0) <= 2
         assert costs.macs <= limits["max_gflops"] * 1e9
         assert costs.parameters <= limits["max_parameters"]
+
+
+class AllBut:
+    """A set of known encodings with all there are but a few."""
+
+    def __init__(self, unknown: Iterable[str]) -> None:
+        self.unknown = frozenset(unknown)
+        self.asked = 0
+
+    def __contains__(self, encoding: str) -> bool:
+        self.asked += 1
+        return encoding not in self.unknown
+
+
+def test_the_nearest_new_encoding_of_ten_morphs_is_found_without_listing_what_else_they_reach() -> None:
+    settings = search_settings(serial={"num_morphs": 10, "max_blocks": 60, "max_stages": 6})
+    near = within_reach(START, 60, 6, 2) - within_reach(START, 60, 6, 1)
+    known = AllBut(sorted(near)[:1])
+    morphs = Neighbourhood(settings).draw(START_SPEC.architecture, known, generator_of(0, 0))
+    assert morphs is not None and len(morphs) == 2
+    assert str(apply_all(START_SPEC, morphs).architecture) in known.unknown
+    assert known.asked <= MAX_REDRAWS + len(within_reach(START, 60, 6, 2))
+
+
+def test_a_neighbourhood_that_is_too_large_to_be_listed_is_given_up_when_what_is_near_is_known() -> None:
+    settings = search_settings(serial={"num_morphs": 10, "max_blocks": 60, "max_stages": 6})
+    known = AllBut(())
+    assert Neighbourhood(settings).draw(START_SPEC.architecture, known, generator_of(0, 0)) is None
+    assert MAX_LISTED < known.asked < 10 * MAX_LISTED
 
 
 @pytest.mark.parametrize("acceptance", RULES)
