@@ -1,6 +1,7 @@
 """A long search without workers: what the driver does with its history and journal, with outcomes that are made up.
 
-Invariant: nothing beats the start, so that a search never ends by itself; jobs come as `orchestrator.search` decides.
+Invariant: every `STEP`th candidate is better than all before, so that the search moves on, as one does that goes on for
+long; jobs come as `orchestrator.search` decides.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from workers.run_folder import Result, WeightsFile
 from workers.task import attempt_name
 
 IN_FLIGHT = 16
+STEP = 100
 NOW = 1e9
 """Of all records, in seconds since 1970."""
 
@@ -45,9 +47,9 @@ def long_config() -> RunConfig:
 
 
 def result_of(index: int) -> Result:
-    """What a job comes to: the start to one half, each other to less."""
+    """What a job comes to: to one half and a little more with every step, or to less."""
     name = attempt_name(index, 0, 1)
-    score = 0.5 if index == 0 else 0.4 * (index * 0.618034 % 1.0)
+    score = 0.4 * (index * 0.618034 % 1.0) if index % STEP else 0.5 + 1e-6 * index
     return Result(
         index=index,
         attempt=0,
