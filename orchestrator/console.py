@@ -11,7 +11,7 @@ from models.wording import one_line
 from orchestrator.config import RunConfig
 from orchestrator.live.wording import percent, place
 from orchestrator.result_tables import result_parts
-from orchestrator.rows import Row
+from orchestrator.row_values import Row
 from orchestrator.search.protocol import PHASES_IN_ROUNDS
 from orchestrator.search.single import Single
 from orchestrator.standing import Standing

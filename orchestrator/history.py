@@ -13,8 +13,9 @@ from orchestrator.deadlines import Deadlines
 from orchestrator.errors import RunStopped, UserError
 from orchestrator.journal import Journal, Record
 from orchestrator.records import follow_records
+from orchestrator.row_values import seconds_of
 from orchestrator.search.protocol import Algorithm, Job, Outcome, SearchState, live_weights
-from orchestrator.trials import Trials, seconds_of
+from orchestrator.trials import Trials
 from workers.run_folder import Result, RunFolder, WeightsFile
 from workers.task import attempt_name
 

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-CHUNK_ROWS = 512
+from orchestrator.row_values import Row
 
-Row = dict[str, Any]
+CHUNK_ROWS = 512
 
 
 class Rows:
@@ -81,10 +80,9 @@ class Rows:
                 table = _unpacked(self._chunks[chunk])
             else:
                 table = pa.Table.from_pylist(list(self._newest.values()), schema=self._plain)
-            numbers = pa.array(range(first, first + len(table)), pa.int64())
             for name, marked in self.marks.items():
-                values = pc.is_in(numbers, value_set=pa.array(sorted(marked), pa.int64()))
-                table = table.append_column(name, values)
+                values = [number in marked for number in range(first, first + len(table))]
+                table = table.append_column(name, pa.array(values, pa.bool_()))
             yield table.select(self._schema.names)
             first += len(table)
 

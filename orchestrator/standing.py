@@ -7,18 +7,19 @@ What a fold would notice beyond the records' form, that a search would have come
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from models.wording import one_line
 from orchestrator.config import RunConfig
-from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.records import SENSELESS, follow_records, senseless
-from orchestrator.rows import Row
+from orchestrator.row_values import COLUMNS, Row, decided_values, dispatched_values, seconds_of, told_values
 from orchestrator.search.protocol import Algorithm
 from orchestrator.search.spnas import SpNas
-from orchestrator.trials import SCHEMA, decided_values, dispatched_values, seconds_of, told_values
 from workers.run_folder import WeightsFile
+
+if TYPE_CHECKING:  # it needs the trials table, which takes a tenth of a second to be imported
+    from orchestrator.history import History
 
 
 class SomeRows(Protocol):
@@ -69,7 +70,7 @@ class Standing:
     rows: SomeRows
 
     @classmethod
-    def of(cls, history: History) -> "Standing":
+    def of(cls, history: "History") -> "Standing":
         """That of a folded history."""
         state, rows = history.state, history.trials.rows
         return cls(
@@ -226,7 +227,7 @@ class _EntryRows:
         except SENSELESS as error:
             raise senseless(self._journal, f"job {number} can't be shown", error) from error
         marks = {"is_baseline": number in self._baselines, "is_best": number == self._best}
-        return {**dict.fromkeys(SCHEMA.names), **row, **marks}
+        return {**dict.fromkeys(COLUMNS), **row, **marks}
 
     def _row(self, entry: _Entry) -> Row:
         row = decided_values(entry.decided, self._cost)

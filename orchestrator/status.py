@@ -3,10 +3,10 @@
 Invariant: nothing of the run is changed.
 """
 
+import gc
+
 from orchestrator.console import closing, in_one_line, status_table
 from orchestrator.journal import Journal
-from orchestrator.live.screen import make_view
-from orchestrator.live.watching import watch
 from orchestrator.runs import RunLock, storage_of, stored_config
 from orchestrator.standing import Standing
 from orchestrator.terminal import make_console
@@ -27,6 +27,7 @@ def show_status(run: str, last: int) -> None:
     storage = storage_of(run)
     settings = stored_config(RunFolder(storage))
     standing = Standing.read(settings, Journal(storage))
+    gc.freeze()  # Python's collector would go through all records again, at the latest when the command ends
     alive = RunLock(storage).is_held()
     console = make_console()
     life = "running" if alive else f"not running ({standing.ended or 'its driver is gone; the same command goes on'})"
@@ -49,5 +50,8 @@ def watch_status(run: str, last: int, every_s: float | None) -> None:
         OSError: if storage fails at the first look.
         UserError: if it is no run, or is damaged.
     """
+    from orchestrator.live.screen import make_view  # what only looks once does without
+    from orchestrator.live.watching import watch
+
     watch(storage_of(run), make_view(make_console()), every_s)
     show_status(run, last)

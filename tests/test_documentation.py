@@ -19,7 +19,7 @@ from experiments.commands import app
 from experiments.documentation.config_page import config_page, groups
 from orchestrator.config import RunConfig
 from orchestrator.config_files import load_config
-from orchestrator.trials import COLUMNS
+from orchestrator.row_values import COLUMNS
 from tests.conftest import REPOSITORY
 from tests.pages import BLOCKS, COMMANDS, PAGES, Block
 

@@ -1,8 +1,7 @@
 """The page of the trials table's columns, from what writes them."""
 
-import pyarrow as pa
-
-from orchestrator.trials import COLUMNS, INCIDENTAL_COLUMNS
+from orchestrator.row_values import COLUMNS, INTEGER, NUMBER, TEXT, TIME, TRUTH
+from orchestrator.trials import INCIDENTAL_COLUMNS
 
 HEAD = """# The trials table
 
@@ -28,15 +27,11 @@ import json
 metrics = pandas.DataFrame([json.loads(text or "{{}}") for text in trials["metrics"]], index=trials["index"])
 ```
 """
-WORDS = {"bool": "boolean", "double": "float", "int64": "integer", "string": "text"}
+WORDS = {INTEGER: "integer", NUMBER: "float", TEXT: "text", TRUTH: "boolean", TIME: "time"}
 
 
 def trials_page() -> str:
     """The page, Markdown."""
-    rows = [f"| `{name}` | {_kind(kind)} | {words} |" for name, (kind, words) in COLUMNS.items()]
+    rows = [f"| `{name}` | {WORDS[kind]} | {words} |" for name, (kind, words) in COLUMNS.items()]
     incidental = ", ".join(f"`{name}`" for name in INCIDENTAL_COLUMNS)
     return "\n".join([HEAD, "| column | type | what it is |", "| --- | --- | --- |", *rows, TAIL.format(incidental)])
-
-
-def _kind(kind: pa.DataType) -> str:
-    return "time" if pa.types.is_timestamp(kind) else WORDS[str(kind)]

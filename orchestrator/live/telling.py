@@ -19,7 +19,7 @@ from orchestrator.history import History
 from orchestrator.journal import Record
 from orchestrator.live.snapshot import Event, Found, Limit, Snapshot, WorkerLine, worker_line
 from orchestrator.live.wording import percent, place
-from orchestrator.rows import Row
+from orchestrator.row_values import Row
 from orchestrator.search.protocol import Baseline, Job
 from workers.task import Progress
 

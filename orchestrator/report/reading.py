@@ -26,7 +26,7 @@ from orchestrator.report.story import (
     Trial,
 )
 from orchestrator.report.timeline import Timeline, failure_kinds, worker_uses
-from orchestrator.rows import Row
+from orchestrator.row_values import Row
 from orchestrator.runs import RunLock, storage_of, stored_config
 from orchestrator.search.algorithms import SEARCHES
 from orchestrator.search.protocol import Job, pareto

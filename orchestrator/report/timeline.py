@@ -17,7 +17,7 @@ from models.wording import one_line
 from orchestrator.history import GANG_SEPARATOR
 from orchestrator.journal import Record
 from orchestrator.report.story import Attempt, FailureKind, Life, WorkerUse
-from orchestrator.trials import seconds_of
+from orchestrator.row_values import seconds_of
 
 LOST_WORKER = "its worker was lost, or could not go on"
 LOST_DRIVER = "the driver ended before it did"

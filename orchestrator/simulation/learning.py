@@ -16,12 +16,12 @@ from orchestrator.config import RunConfig
 from orchestrator.errors import UserError
 from orchestrator.history import GANG_SEPARATOR, History
 from orchestrator.journal import Journal, Record
+from orchestrator.row_values import seconds_of
 from orchestrator.runs import storage_of, stored_config
 from orchestrator.search.protocol import Job
 from orchestrator.simulation.durations import Durations, Images, Pace, images_of
 from orchestrator.simulation.fleet import Delays
 from orchestrator.simulation.luck import FADING, Chances
-from orchestrator.trials import seconds_of
 from workers.run_folder import RunFolder
 
 LEAST_COSTS = 3

@@ -14,7 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.journal import Journal, Record
 from orchestrator.recorders.recording import Point, Recorder, RecordingObserver, check_recorders, make_recorders
-from orchestrator.rows import Row
+from orchestrator.row_values import Row
 from tests.orchestrator.made_up_runs import MadeUpRun, search_config
 from workers.run_folder import RunFolder
 from workers.storage import open_storage
