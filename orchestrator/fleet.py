@@ -36,8 +36,10 @@ RETRY_S = 0.5
 GRACE_S = 5.0
 CAUSE_S = 2 * ranks.CAUSE_S  # nodes find theirs among their ranks first
 DRAIN_QUESTION_EVERY_S = 5.0
-PROGRESS_AFTER_S = 0.25
-"""From a task's beginning until it is asked how far it is: those of a few milliseconds would cost as much again."""
+PROGRESS_EVERY_S = 0.25
+"""From a task's beginning, and from question to question, until its worker is asked how far it is.
+
+Asking about a task of a few milliseconds would cost as much again."""
 MAX_FAILED_STARTS = 3
 GANG_PORTS = range(29400, 31400)
 """Where the ranks of several nodes meet; a firewall between nodes has to let them through."""
@@ -59,8 +61,7 @@ class _Worker:
         task: what it does.
         answer: the reference of its result.
         status: the reference of its progress, once asked for.
-        asked_at: monotonic time when it was.
-        begun_at: monotonic time when its task was sent off.
+        asked_at: monotonic time when it was, or when its task was sent off.
         progress: how far it was when it last told.
     """
 
@@ -76,7 +77,6 @@ class _Worker:
     answer: ray.ObjectRef[Any] | None = None
     status: ray.ObjectRef[Any] | None = None
     asked_at: float = 0.0
-    begun_at: float = 0.0
     progress: Progress | None = None
 
 
@@ -185,7 +185,7 @@ class Fleet:
             gang = Gang(node_rank=number, num_nodes=len(names), address=address) if len(names) > 1 else None
             worker.task = replace(task, gang=gang)
             worker.progress = worker.status = None
-            worker.begun_at = time.monotonic()
+            worker.asked_at = time.monotonic()
             worker.answer = worker.actor.run.options(name=label).remote(worker.task, parent, backbone)
 
     def wait(self, timeout_s: float) -> list[Completion]:
@@ -219,7 +219,7 @@ class Fleet:
         for name, worker in self._workers.items():
             if worker.task is None:
                 worker.status = None
-            elif worker.status is None and time.monotonic() - worker.begun_at < PROGRESS_AFTER_S:
+            elif worker.status is None and time.monotonic() - worker.asked_at < PROGRESS_EVERY_S:
                 continue
             elif worker.status is None:
                 worker.status, worker.asked_at = worker.actor.status.remote(), time.monotonic()

@@ -1,7 +1,7 @@
 """A large search in virtual time: what the real driver takes for it, and how busy its nodes are.
 
-Invariant: the start is never beaten, so that every candidate is of about its size and the search goes on; each search
-has a process of its own, so that its peak of memory is its own.
+Invariant: the search moves on, or hardly anything new would be left around its start; each search has a process of its
+own, so that its peak of memory is its own.
 """
 
 import resource
@@ -16,6 +16,9 @@ from orchestrator.simulation.forecast import Assumptions, Forecast, simulate
 from orchestrator.simulation.luck import Chances
 
 IN_FLIGHT_PER_NODE = 4
+IMPROVEMENT = 0.05
+"""How likely a child of the start is better; of later baselines it is less."""
+
 HOURS = 1.0
 """What the start's training takes."""
 
@@ -62,6 +65,6 @@ def searched(nodes: int, candidates: int, loss: float) -> tuple[Forecast, int]:
     a_second = Durations(config, images, Pace(per_gmac_s=1.0))
     start_s = a_second.seconds("train_detector", config.start.spec, config.recipe("start"), num_nodes=1)
     durations = Durations(config, images, Pace(per_gmac_s=HOURS * 3600 / start_s))
-    chances = Chances(loss=loss, improvement=0.0)
+    chances = Chances(loss=loss, improvement=IMPROVEMENT)
     forecast = simulate(config, Assumptions(times=FromCosts(durations), chances=chances))
     return forecast, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
