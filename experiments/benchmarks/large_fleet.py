@@ -16,8 +16,11 @@ from orchestrator.simulation.forecast import Assumptions, Forecast, simulate
 from orchestrator.simulation.luck import Chances
 
 IN_FLIGHT_PER_NODE = 4
-IMPROVEMENT = 0.05
-"""How likely a child of the start is better; of later baselines it is less."""
+IMPROVEMENT = 0.0005
+"""How likely a child of the start is better; of later baselines it is less, so that there are some twenty."""
+
+MAX_BLOCKS = 200
+"""At which networks could no more grow, and would soon all be known."""
 
 HOURS = 1.0
 """What the start's training takes."""
@@ -59,7 +62,7 @@ def searched(nodes: int, candidates: int, loss: float) -> tuple[Forecast, int]:
     """Go through it; also returns the peak of this process's memory, in bytes."""
     config = config_of(candidates)
     fleet = config.fleet.model_copy(update={"num_workers": nodes})
-    serial = config.serial.model_copy(update={"in_flight": IN_FLIGHT_PER_NODE * nodes})
+    serial = config.serial.model_copy(update={"in_flight": IN_FLIGHT_PER_NODE * nodes, "max_blocks": MAX_BLOCKS})
     config = config.model_copy(update={"fleet": fleet, "serial": serial})
     images, _ = images_of(config)
     a_second = Durations(config, images, Pace(per_gmac_s=1.0))
