@@ -16,7 +16,7 @@ from workers.run_folder import Result, WeightsFile
 from workers.task import attempt_name
 
 IN_FLIGHT = 16
-STEP = 100
+STEP = 5000
 NOW = 1e9
 """Of all records, in seconds since 1970."""
 
@@ -36,7 +36,7 @@ def long_config() -> RunConfig:
                 "num_rounds": 1,
                 "reignite": False,
                 "in_flight": IN_FLIGHT,
-                "max_blocks": 60,
+                "max_blocks": 200,
             },
             "parallel": None,
             "final": None,
