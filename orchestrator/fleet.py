@@ -39,7 +39,7 @@ DRAIN_QUESTION_EVERY_S = 5.0
 PROGRESS_EVERY_S = 0.25
 """From a task's beginning, and from question to question, until its worker is asked how far it is.
 
-Asking about a task of a few milliseconds would cost as much again."""
+Asking about a task of a few milliseconds would cost as much again; and nobody reads more than four answers a second."""
 MAX_FAILED_STARTS = 3
 GANG_PORTS = range(29400, 31400)
 """Where the ranks of several nodes meet; a firewall between nodes has to let them through."""

@@ -76,7 +76,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "proposed_at": (TIME, "when it was decided, UTC"),
     "finished_at": (TIME, "when the attempt that counts ended, UTC; missing before that"),
 }
-"""Each column's type, in Arrow's words, and what it holds; every timestamp is in microseconds, UTC."""
+"""Each column's type, in Arrow's words but for `TIME`, in microseconds, and what it holds."""
 
 
 def decided_values(record: Record, cost: Callable[[AnySpec], Cost]) -> Row:

@@ -91,6 +91,11 @@ def test_what_answers_at_once_loads_neither_torch_nor_ray(module: str) -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_a_look_at_a_run_s_status_loads_neither_the_trials_table_nor_what_packs_it() -> None:
+    code = "import sys, orchestrator.status; print(sorted({'pyarrow', 'orchestrator.history'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_a_look_at_a_network_loads_no_config_and_no_tables_of_a_run() -> None:
     code = """
 import sys

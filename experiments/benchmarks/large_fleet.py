@@ -20,7 +20,7 @@ IMPROVEMENT = 0.0005
 """How likely a child of the start is better; of later baselines it is less, so that there are some twenty."""
 
 MAX_BLOCKS = 200
-"""At which networks could no more grow, and would soon all be known."""
+"""With the default's 60 the networks would stop growing, and those in reach would soon all be known."""
 
 HOURS = 1.0
 """What the start's training takes."""

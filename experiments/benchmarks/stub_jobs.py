@@ -69,7 +69,7 @@ def stub_config(num_jobs: int, seconds: int, num_workers: int) -> RunConfig:
             "serial": {
                 "acceptance": "paper",
                 "n_stuck": 1_000_000,
-                "num_morphs": 8,  # with the default's few, hundreds of candidates are all that there are of one start
+                "num_morphs": 8,  # the default's three reach only some 400 encodings of this start
                 "num_rounds": 1,
                 "reignite": False,
                 "in_flight": 4 * num_workers,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from models.architecture import Architecture, NetworkSpec
 from models.costs import backbone_costs
 from models.morphism import apply, apply_all, legal_expansions, legal_swaps
-from orchestrator.search.neighbourhood import MAX_LISTED, MAX_REDRAWS, Neighbourhood
+from orchestrator.search import neighbourhood
+from orchestrator.search.neighbourhood import MAX_REDRAWS, Neighbourhood
 from orchestrator.search.protocol import generator_of
 from tests.orchestrator.search.fake_driver import IMAGE_SIZE, START, FakeDriver, constant, noise, search_settings
 
@@ -82,11 +83,15 @@ def test_the_nearest_new_encoding_of_ten_morphs_is_found_without_listing_what_el
     assert known.asked <= MAX_REDRAWS + len(within_reach(START, 60, 6, 2))
 
 
-def test_a_neighbourhood_that_is_too_large_to_be_listed_is_given_up_when_what_is_near_is_known() -> None:
+def test_a_neighbourhood_that_is_too_large_to_be_listed_is_given_up_when_what_is_near_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near = within_reach(START, 60, 6, 3)
+    monkeypatch.setattr(neighbourhood, "MAX_LISTED", len(near) - 1)
     settings = search_settings(serial={"num_morphs": 10, "max_blocks": 60, "max_stages": 6})
     known = AllBut(())
     assert Neighbourhood(settings).draw(START_SPEC.architecture, known, generator_of(0, 0)) is None
-    assert MAX_LISTED < known.asked < 10 * MAX_LISTED
+    assert known.asked == MAX_REDRAWS + len(near)
 
 
 @pytest.mark.parametrize("acceptance", RULES)
