@@ -37,9 +37,9 @@ SHORT = (
     "training.epochs=1",
     "start.training={epochs: 1}",
     "reignition.epochs=1",
-    "reignition.data.image_size=48",
-    "data.short_side=96",
-    "data.long_side=128",
+    "reignition.data.image_size=32",
+    "data.short_side=64",
+    "data.long_side=96",
     "serial.confirmations=0",
     "serial.in_flight=2",
     "serial.n_stuck=1",
@@ -47,6 +47,7 @@ SHORT = (
     "parallel.in_flight=2",
     "parallel.n_stuck=1",
     "parallel.max_candidates=1",
+    "parallel.training.epochs=1",
 )
 
 

@@ -31,7 +31,7 @@ from workers.storage import open_storage
 REPOSITORY = Path(__file__).parents[2]
 SEARCH = {
     "objective": {"metric": "AP", "mode": "max"},
-    "serial": {"acceptance": "paper", "max_candidates": 2, "n_stuck": 2, "reignite": False},
+    "serial": {"acceptance": "paper", "max_candidates": 1, "n_stuck": 1, "reignite": False},
     "parallel": None,
     "final": {"epochs": 1},
     "fleet": {"num_workers": 1},
