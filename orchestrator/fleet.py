@@ -219,10 +219,9 @@ class Fleet:
         for name, worker in self._workers.items():
             if worker.task is None:
                 worker.status = None
-            elif worker.status is None and time.monotonic() - worker.asked_at < PROGRESS_EVERY_S:
-                continue
             elif worker.status is None:
-                worker.status, worker.asked_at = worker.actor.status.remote(), time.monotonic()
+                if time.monotonic() - worker.asked_at >= PROGRESS_EVERY_S:
+                    worker.status, worker.asked_at = worker.actor.status.remote(), time.monotonic()
             elif ray.wait([worker.status], timeout=0)[0]:
                 with contextlib.suppress(ray.exceptions.RayError):  # what it told before still counts
                     worker.progress = ray.get(worker.status) or worker.progress
